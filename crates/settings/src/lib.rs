@@ -1,0 +1,169 @@
+//! The settings of all engines: one table of keys serves validation, TOML,
+//! configuration components, command-line flags, requests and documentation.
+//!
+//! Precedence is the order of application: engine defaults, the model's
+//! metadata, the configuration component, the app's `configure`, the request.
+//! See [`Settings::apply`].
+
+#![deny(missing_docs)]
+
+mod docs;
+mod table;
+#[cfg(feature = "toml")]
+mod toml_file;
+
+pub use docs::markdown;
+pub use table::{Key, Kind, Scope, TABLE, key};
+#[cfg(feature = "toml")]
+pub use toml_file::{TomlError, from_toml};
+
+use trefoil_contract::{Error, Setting, Value};
+
+/// Prefixes of keys that only one family of engines understands.
+pub const ENGINE_PREFIXES: &[&str] = &["cpu.", "nn."];
+
+/// Everything that the table can set, with the engine's defaults.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// In force from opening a model on.
+    pub model: ModelSettings,
+    /// Chosen by each request.
+    pub request: RequestSettings,
+}
+
+/// What is fixed when a model is opened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelSettings {
+    /// Context of one sequence, in tokens; 0 takes what the model was trained for, at most 8192.
+    pub context_tokens: u32,
+    /// Generations that can be under way at once.
+    pub sequences_max: u32,
+    /// Prompt tokens that one step processes.
+    pub prefill_tokens: u32,
+    /// Replaces the model's own chat template unless empty.
+    pub chat_template: String,
+}
+
+/// What a request may choose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestSettings {
+    /// Tokens of the answer at most; 0 stands for as many as the context holds.
+    pub max_tokens: u32,
+    /// 0 takes the likeliest token.
+    pub temperature: f64,
+    /// Number of likeliest tokens to choose among; 0 for all.
+    pub top_k: u32,
+    /// Probability that the candidates reach together.
+    pub top_p: f64,
+    /// Share of the likeliest token's probability below which tokens are dropped.
+    pub min_p: f64,
+    /// Divides logits of tokens that occurred.
+    pub repetition_penalty: f64,
+    /// Subtracted from logits of tokens that occurred.
+    pub presence_penalty: f64,
+    /// Subtracted once for each occurrence.
+    pub frequency_penalty: f64,
+    /// Number of last tokens that the penalties look at.
+    pub penalty_tokens: u32,
+    /// Seed of the random choices.
+    pub seed: u64,
+    /// Texts that end the answer.
+    pub stop: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            model: ModelSettings {
+                context_tokens: 0,
+                sequences_max: 4,
+                prefill_tokens: 128,
+                chat_template: String::new(),
+            },
+            request: RequestSettings {
+                max_tokens: 0,
+                temperature: 0.8,
+                top_k: 40,
+                top_p: 0.95,
+                min_p: 0.05,
+                repetition_penalty: 1.0,
+                presence_penalty: 0.0,
+                frequency_penalty: 0.0,
+                penalty_tokens: 64,
+                seed: 0,
+                stop: Vec::new(),
+            },
+        }
+    }
+}
+
+impl Settings {
+    /// Applies one layer over what earlier layers set. A list (`stop`) that occurs in the layer
+    /// replaces the earlier one as a whole. `engine` is the prefix of the engine's own keys;
+    /// `scope` is [`Scope::Request`] where keys that are fixed at opening must be refused.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`] with the key, the value and what would be accepted. Nothing is
+    /// applied then.
+    pub fn apply(&mut self, layer: &[Setting], scope: Scope, engine: &str) -> Result<(), Error> {
+        let mut next = self.clone();
+        for key in TABLE.iter().filter(|key| key.kind.is_list()) {
+            if layer.iter().any(|setting| setting.key == key.name) {
+                (key.clear)(&mut next);
+            }
+        }
+        for setting in layer {
+            if let Some(key) = check(setting, scope, engine)? {
+                (key.set)(&mut next, &setting.value);
+            }
+        }
+        *self = next;
+        Ok(())
+    }
+}
+
+/// Checks one setting against the table: `None` if it is another engine's business.
+///
+/// # Errors
+/// [`Error::InvalidSetting`] for an unknown key, a wrong type, a value out of range, or a key
+/// that is out of place in this scope.
+pub fn check(setting: &Setting, scope: Scope, engine: &str) -> Result<Option<&'static Key>, Error> {
+    let refuse = |expected: String| Error::InvalidSetting {
+        key: setting.key.clone(),
+        value: setting.value.to_string(),
+        expected,
+    };
+    let foreign =
+        ENGINE_PREFIXES.iter().any(|prefix| *prefix != engine && setting.key.starts_with(prefix));
+    if foreign {
+        return Ok(None);
+    }
+    let Some(key) = key(&setting.key) else {
+        return Err(refuse(table::nearest(&setting.key)));
+    };
+    if scope == Scope::Request && key.scope == Scope::Model {
+        return Err(refuse("a key that a request can set; this one is fixed when a model is opened: set it in the configuration".into()));
+    }
+    if !key.kind.accepts(&setting.value) {
+        return Err(refuse(key.kind.to_string()));
+    }
+    Ok(Some(key))
+}
+
+/// Reads a value from text, as it comes from a command line, by the key's type.
+///
+/// # Errors
+/// As [`check`].
+pub fn parse(name: &str, text: &str) -> Result<Setting, Error> {
+    let value = match key(name).map(|key| &key.kind) {
+        Some(Kind::Integer { .. }) => text.parse().map(Value::Integer).ok(),
+        Some(Kind::Number { .. }) => text.parse().map(Value::Number).ok(),
+        Some(Kind::Text { .. } | Kind::Texts { .. }) | None => None,
+    };
+    let setting = Setting::new(name, value.unwrap_or_else(|| Value::Text(text.into())));
+    check(&setting, Scope::Model, "")?;
+    Ok(setting)
+}
+
+#[cfg(test)]
+mod tests;
