@@ -19,7 +19,7 @@ mod vocabulary;
 
 use trefoil_gguf::Metadata;
 
-use merges::{Merges, NO_TOKEN, Rule, Word};
+use merges::{Merges, NO_TOKEN, Rule, Scratch, WORD_SYMBOLS_MAX};
 use pre_tokenizer::PreTokenizer;
 use special::{Fragment, SpecialTexts};
 use token_texts::{TokenIndex, TokenTexts};
@@ -118,14 +118,17 @@ impl Tokenizer {
         let mut tokens = Vec::new();
         tokens.extend(self.bos.filter(|_| add_special && self.adds_bos));
         let special = if parse_special { &self.special_texts } else { &self.user_defined_texts };
-        let mut word = Word::default();
+        let mut scratch = Scratch::default();
         special.split(text, &self.texts, |fragment| match fragment {
             Fragment::Token(token) => tokens.push(token),
             Fragment::Text(text) => {
                 let text = characters::repair(text);
-                self.pre_tokenizer.words(&text, |bytes| {
-                    word.set(bytes.iter().map(|&byte| self.byte_tokens[usize::from(byte)]));
-                    self.merges.apply(&mut word, &mut tokens);
+                self.pre_tokenizer.words(&text, |word| {
+                    for part in word.chunks(WORD_SYMBOLS_MAX) {
+                        let bytes = part.iter();
+                        let symbols = bytes.map(|&byte| self.byte_tokens[usize::from(byte)]);
+                        self.merges.apply(symbols, &mut scratch, &mut tokens);
+                    }
                 });
             }
         });

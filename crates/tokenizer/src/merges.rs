@@ -63,97 +63,97 @@ impl Merges {
         group.get(place).copied()
     }
 
-    /// Merges what the symbols of one word (`scratch.push`) become, appends the tokens to `tokens`
-    /// and empties the word. Always the pair with the lowest rank first, of equal ones the leftmost.
-    pub(crate) fn apply(&self, scratch: &mut Word, tokens: &mut Vec<u32>) {
-        let Word { symbols, pairs, .. } = scratch;
-        pairs.clear();
-        for left in 0..symbols.len().saturating_sub(1) {
-            self.propose(symbols, left, pairs);
-        }
+    /// Appends the tokens of one word, which is at most [`WORD_SYMBOLS_MAX`] long, to `tokens`.
+    /// Always the pair with the lowest rank is merged first, of equal ones the leftmost.
+    pub(crate) fn apply(
+        &self,
+        word: impl ExactSizeIterator<Item = u32>,
+        scratch: &mut Scratch,
+        tokens: &mut Vec<u32>,
+    ) {
+        let Scratch { symbols, pairs, .. } = scratch;
+        debug_assert!(word.len() <= WORD_SYMBOLS_MAX);
+        symbols.clear();
+        symbols.extend((0..).zip(word).map(|(place, token)| Symbol {
+            token,
+            // The first has no neighbour there: `u32::MAX` is beyond any word.
+            previous: u32::wrapping_sub(place, 1),
+            next: place + 1,
+        }));
+
+        let mut possible = std::mem::take(pairs).into_vec();
+        possible.clear();
+        possible.extend((0..symbols.len() as u32).filter_map(|left| self.pair(symbols, left)));
+        *pairs = BinaryHeap::from(possible);
+
         while let Some(Reverse(pair)) = pairs.pop() {
             #[cfg(test)]
             {
                 scratch.steps += 1;
             }
-            let Some(left) = symbols.get(pair.left).copied() else { continue };
-            let Some(right) = symbols.get(left.next).copied() else { continue };
-            // A symbol that was merged away holds no token; one that has grown holds another.
-            if left.token != pair.tokens.0 || right.token != pair.tokens.1 {
+            let place = |place: u32| usize::try_from(place).unwrap_or(usize::MAX);
+            let Some(left) = symbols.get(place(pair.left)).copied() else { continue };
+            let Some(right) = symbols.get(place(left.next)).copied() else { continue };
+            // What stands there now may be another pair, or nothing. Ranks are unique.
+            let Some(merge) = self.find(left.token, right.token) else { continue };
+            if merge.rank != pair.rank {
                 continue;
             }
-            if let Some(symbol) = symbols.get_mut(left.next) {
+            if let Some(symbol) = symbols.get_mut(place(left.next)) {
                 symbol.token = GONE;
             }
-            if let Some(symbol) = symbols.get_mut(right.next) {
+            if let Some(symbol) = symbols.get_mut(place(right.next)) {
                 symbol.previous = pair.left;
             }
-            if let Some(symbol) = symbols.get_mut(pair.left) {
-                symbol.token = pair.merged;
+            if let Some(symbol) = symbols.get_mut(place(pair.left)) {
+                symbol.token = merge.merged;
                 symbol.next = right.next;
             }
-            self.propose(symbols, left.previous, pairs);
-            self.propose(symbols, pair.left, pairs);
+            pairs.extend(self.pair(symbols, left.previous));
+            pairs.extend(self.pair(symbols, pair.left));
         }
         let kept = symbols.iter().map(|symbol| symbol.token);
         tokens.extend(kept.filter(|&token| token != GONE && token != NO_TOKEN));
-        symbols.clear();
     }
 
-    /// Queues the pair that begins at `left`, if there is one and it merges.
-    fn propose(&self, symbols: &[Symbol], left: usize, pairs: &mut BinaryHeap<Reverse<Pair>>) {
-        let Some(first) = symbols.get(left) else { return };
-        let Some(second) = symbols.get(first.next) else { return };
-        if let Some(Merge { rank, merged, .. }) = self.find(first.token, second.token) {
-            let tokens = (first.token, second.token);
-            pairs.push(Reverse(Pair { rank, left, tokens, merged }));
-        }
+    /// The pair that begins at `left`, if there is one and it merges.
+    fn pair(&self, symbols: &[Symbol], left: u32) -> Option<Reverse<Pair>> {
+        let first = symbols.get(usize::try_from(left).ok()?)?;
+        let second = symbols.get(usize::try_from(first.next).ok()?)?;
+        let Merge { rank, .. } = self.find(first.token, second.token)?;
+        Some(Reverse(Pair { rank, left }))
     }
 }
+
+/// Longest word, in symbols: places in it are `u32`, and one is left over for the end.
+pub(crate) const WORD_SYMBOLS_MAX: usize = 1 << 30;
 
 /// A symbol that was merged into its left neighbour. Like [`NO_TOKEN`] beyond any vocabulary.
 const GONE: u32 = u32::MAX - 1;
 
-/// No neighbour.
-const NONE: usize = usize::MAX;
-
-/// A word while it is being merged; reused from word to word.
+/// Memory for a word while it is merged; reused from word to word.
 #[derive(Debug, Default)]
-pub(crate) struct Word {
+pub(crate) struct Scratch {
     symbols: Vec<Symbol>,
     pairs: BinaryHeap<Reverse<Pair>>,
     /// Pairs taken from the queue so far: the measure of work.
     #[cfg(test)]
-    pub(crate) steps: usize,
-}
-
-impl Word {
-    /// Sets the word's symbols.
-    pub(crate) fn set(&mut self, tokens: impl ExactSizeIterator<Item = u32>) {
-        let count = tokens.len();
-        self.symbols.clear();
-        self.symbols.extend(tokens.enumerate().map(|(place, token)| Symbol {
-            token,
-            previous: place.checked_sub(1).unwrap_or(NONE),
-            next: if place + 1 < count { place + 1 } else { NONE },
-        }));
-    }
+    steps: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Symbol {
     token: u32,
-    previous: usize,
-    next: usize,
+    /// Places of the neighbours; beyond the word where there is none.
+    previous: u32,
+    next: u32,
 }
 
 /// A merge that was possible when it was queued. The order of the fields is that of the queue.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Pair {
     rank: u32,
-    left: usize,
-    tokens: (u32, u32),
-    merged: u32,
+    left: u32,
 }
 
 #[cfg(test)]
@@ -168,9 +168,8 @@ mod tests {
     }
 
     fn apply(merges: &Merges, symbols: &[u32]) -> Vec<u32> {
-        let (mut word, mut tokens) = (Word::default(), Vec::new());
-        word.set(symbols.iter().copied());
-        merges.apply(&mut word, &mut tokens);
+        let mut tokens = Vec::new();
+        merges.apply(symbols.iter().copied(), &mut Scratch::default(), &mut tokens);
         tokens
     }
 
@@ -206,11 +205,10 @@ mod tests {
         let doubling: Vec<_> = (1..20).map(|token| (token, token, token + 1)).collect();
         let merges = merges(&doubling);
         let steps = |length: usize| {
-            let (mut word, mut tokens) = (Word::default(), Vec::new());
-            word.set(vec![1; length].into_iter());
-            merges.apply(&mut word, &mut tokens);
+            let (mut scratch, mut tokens) = (Scratch::default(), Vec::new());
+            merges.apply(vec![1; length].into_iter(), &mut scratch, &mut tokens);
             assert_eq!(tokens.iter().map(|token| 1 << (token - 1)).sum::<usize>(), length);
-            word.steps
+            scratch.steps
         };
         // Each symbol proposes once, each of fewer merges than symbols twice more.
         for length in [1000, 100_000] {

@@ -2,14 +2,13 @@
 #![allow(missing_docs)]
 
 use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::io::{Read, Seek, SeekFrom};
 
-use serde_json::Value;
+use trefoil_fixtures::golden::{Both, Bytes, smollm2, text8k};
 use trefoil_gguf::Gguf;
 use trefoil_tokenizer::Tokenizer;
 
-/// The tokenizer's keys lie in the first bytes of the file; the weights need not be read.
+/// Only the header is read, not the weights behind it.
 struct ModelFile(File);
 
 impl trefoil_gguf::Source for ModelFile {
@@ -17,7 +16,6 @@ impl trefoil_gguf::Source for ModelFile {
         self.0.metadata().map_or(0, |metadata| metadata.len())
     }
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), String> {
-        use std::io::{Seek, SeekFrom};
         let mut file = &self.0;
         file.seek(SeekFrom::Start(offset))
             .and_then(|_| file.read_exact(buffer))
@@ -33,116 +31,98 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::from_gguf(&gguf.metadata).expect("the tokenizer is supported")
 }
 
-fn reference() -> Value {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/smollm2-135m.json");
-    let text = std::fs::read(path).expect("the reference is in the repository");
-    serde_json::from_slice(&text).expect("the reference is JSON")
-}
-
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
-    value[key].as_array().unwrap_or_else(|| panic!("`{key}` is a list in {value}"))
-}
-
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_else(|| panic!("`{key}` is text in {value}"))
-}
-
-fn ids(value: &Value, key: &str) -> Vec<u32> {
-    let ids = list(value, key).iter();
-    ids.map(|id| u32::try_from(id.as_u64().expect("is an id")).expect("is an id")).collect()
-}
-
-/// Text, or `{"hex": ..}` where the bytes are not UTF-8.
-fn bytes(value: &Value) -> Vec<u8> {
-    let Some(hex) = value["hex"].as_str() else {
-        return value.as_str().expect("is text or hex").as_bytes().to_vec();
-    };
-    hex.as_bytes()
-        .chunks(2)
-        .map(|pair| std::str::from_utf8(pair).expect("is ASCII"))
-        .map(|pair| u8::from_str_radix(pair, 16).expect("is hexadecimal"))
-        .collect()
-}
-
-fn pieces(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<Vec<u8>> {
+fn pieces(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<Bytes> {
     let piece = |&token| tokenizer.token_bytes(token).expect("is in the vocabulary").to_vec();
-    tokens.iter().map(piece).collect()
+    tokens.iter().map(piece).map(Bytes).collect()
+}
+
+fn concat(pieces: &[Bytes]) -> Vec<u8> {
+    pieces.iter().flat_map(|piece| &piece.0).copied().collect()
 }
 
 #[test]
 fn tokens_are_llama_cpps_in_all_modes() {
-    let (tokenizer, reference) = (tokenizer(), reference());
-    let cases = list(&reference, "tokenization");
-    assert!(!cases.is_empty());
-    for case in cases {
-        let text = bytes(&case["text"]);
-        for (key, add_special, parse_special) in [
-            ("ids_plain", false, false),
-            ("ids_special", false, true),
-            ("ids_addspecial_plain", true, false),
-            ("ids_addspecial_special", true, true),
+    let (tokenizer, golden) = (tokenizer(), smollm2());
+    assert!(!golden.tokenization.is_empty());
+    for case in &golden.tokenization {
+        for (expected, add_special, parse_special) in [
+            (&case.ids_plain, false, false),
+            (&case.ids_special, false, true),
+            (&case.ids_addspecial_plain, true, false),
+            (&case.ids_addspecial_special, true, true),
         ] {
-            let tokens = tokenizer.encode(&text, add_special, parse_special);
-            assert_eq!(tokens, ids(case, key), "{key} of {:?}", case["text"]);
+            let tokens = tokenizer.encode(&case.text.0, add_special, parse_special);
+            assert_eq!(&tokens, expected, "{add_special} {parse_special} {:?}", case.text);
         }
     }
 }
 
 #[test]
 fn token_bytes_are_llama_cpps() {
-    let (tokenizer, reference) = (tokenizer(), reference());
-    for case in list(&reference, "tokenization") {
-        let found = pieces(&tokenizer, &ids(case, "ids_special"));
-        let expected: Vec<_> = list(case, "pieces_special").iter().map(bytes).collect();
-        assert_eq!(found, expected, "{:?}", case["text"]);
-        assert_eq!(found.concat(), bytes(&case["detok_special"]), "{:?}", case["text"]);
+    let (tokenizer, golden) = (tokenizer(), smollm2());
+    for case in &golden.tokenization {
+        let found = pieces(&tokenizer, &case.ids_special);
+        assert_eq!(found, case.pieces_special, "{:?}", case.text);
+        assert_eq!(concat(&found), case.detok_special.0, "{:?}", case.text);
     }
 }
 
 #[test]
 fn prompts_have_llama_cpps_tokens() {
-    let (tokenizer, reference) = (tokenizer(), reference());
-    for case in list(&reference, "greedy") {
-        let tokens = tokenizer.encode(text(case, "prompt").as_bytes(), true, false);
-        for engine in ["llama_cpp", "oracle"] {
-            assert_eq!(tokens, ids(&case[engine], "prompt_ids"), "{}", case["prompt"]);
-        }
+    let (tokenizer, golden) = (tokenizer(), smollm2());
+    for Both { llama_cpp, oracle } in &golden.greedy {
+        let prompt = llama_cpp.prompt.as_deref().or(oracle.prompt.as_deref());
+        let tokens = tokenizer.encode(prompt.expect("has a prompt").as_bytes(), true, false);
+        assert_eq!((&tokens, &tokens), (&llama_cpp.prompt_ids, &oracle.prompt_ids));
     }
-    let chats = list(&reference, "chat");
-    for chat in chats {
-        let tokens = tokenizer.encode(text(chat, "rendered_jinja").as_bytes(), true, true);
-        assert_eq!(tokens, ids(chat, "prompt_ids"), "{}", chat["messages"]);
+    for Both { llama_cpp, oracle } in &golden.logits {
+        let tokens = tokenizer.encode(llama_cpp.prompt.as_bytes(), true, false);
+        assert_eq!((&tokens, &tokens), (&llama_cpp.prompt_ids, &oracle.prompt_ids));
     }
-    for (reply, chat) in list(&reference, "chat_replies").iter().zip(chats) {
-        for engine in ["llama_cpp", "oracle"] {
-            assert_eq!(ids(&reply[engine], "prompt_ids"), ids(chat, "prompt_ids"));
-        }
+    assert_eq!(golden.chat.len(), golden.chat_replies.len());
+    for (chat, Both { llama_cpp, oracle }) in golden.chat.iter().zip(&golden.chat_replies) {
+        let tokens = tokenizer.encode(chat.rendered_jinja.as_bytes(), true, true);
+        assert_eq!(tokens, chat.prompt_ids, "{}", chat.rendered_jinja);
+        assert_eq!((&tokens, &tokens), (&llama_cpp.prompt_ids, &oracle.prompt_ids));
+    }
+}
+
+#[test]
+fn answers_have_llama_cpps_text() {
+    let (tokenizer, golden) = (tokenizer(), smollm2());
+    for Both { llama_cpp, .. } in golden.greedy.iter().chain(&golden.chat_replies) {
+        // llama.cpp's text was read as UTF-8; the last token may end inside a character.
+        let text = |tokens: &[u32]| {
+            String::from_utf8_lossy(&concat(&pieces(&tokenizer, tokens))).into_owned()
+        };
+        assert_eq!(text(&llama_cpp.ids), llama_cpp.text);
+        let mut visible = llama_cpp.ids.clone();
+        visible.retain(|&token| !tokenizer.is_special(token));
+        assert_eq!(text(&visible), llama_cpp.text_no_special);
+        let last = llama_cpp.ids.last().expect("has tokens");
+        let ended = tokenizer.end_of_generation().contains(last);
+        assert_eq!(ended, llama_cpp.ended_with_eog);
     }
 }
 
 #[test]
 fn a_page_of_text_comes_back() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/text8k.txt");
-    let text = std::fs::read(path).expect("the reference is in the repository");
-    let tokenizer = tokenizer();
-    let tokens = tokenizer.encode(&text, false, false);
-    assert_eq!(pieces(&tokenizer, &tokens).concat(), text);
-    // The reference's windows of 512 tokens, of which the first is not scored, fill the text.
-    let windows = &reference()["perplexity"]["llama_cpp"];
-    let count = windows["n_windows"].as_u64().expect("is a number");
-    assert_eq!(tokens.len() as u64 / 512, count);
+    let (tokenizer, text) = (tokenizer(), text8k());
+    let tokens = tokenizer.encode(text.as_bytes(), false, false);
+    assert_eq!(concat(&pieces(&tokenizer, &tokens)), text.as_bytes());
+    let windows = smollm2().perplexity.llama_cpp;
+    assert_eq!(tokens.len() / windows.window, windows.n_windows);
 }
 
 #[test]
 fn special_tokens_are_as_the_file_says() {
-    let (tokenizer, reference) = (tokenizer(), reference());
-    assert_eq!(tokenizer.end_of_generation(), ids(&reference, "eog_ids"));
-    assert_eq!(u64::from(tokenizer.vocabulary_tokens()), reference["n_vocab"]);
-    assert_eq!(tokenizer.bos().map(u64::from), reference["bos"].as_u64());
-    assert_eq!(tokenizer.eos().map(u64::from), reference["eos"].as_u64());
-    assert_eq!(Some(tokenizer.adds_bos()), reference["add_bos"].as_bool());
-    let special: Vec<u32> =
-        (0..tokenizer.vocabulary_tokens()).filter(|&token| tokenizer.is_special(token)).collect();
+    let (tokenizer, golden) = (tokenizer(), smollm2());
+    assert_eq!(tokenizer.end_of_generation(), golden.eog_ids);
+    assert_eq!(tokenizer.vocabulary_tokens(), golden.n_vocab);
+    assert_eq!(tokenizer.bos(), Some(golden.bos));
+    assert_eq!(tokenizer.eos(), Some(golden.eos));
+    assert_eq!(tokenizer.adds_bos(), golden.add_bos);
+    let mut special: Vec<u32> = (0..golden.n_vocab).collect();
+    special.retain(|&token| tokenizer.is_special(token));
     assert_eq!(special, (0..17).collect::<Vec<_>>());
 }
