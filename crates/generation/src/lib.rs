@@ -21,12 +21,14 @@
 #![deny(missing_docs)]
 
 mod forward;
+mod generations;
 mod sampler;
 mod template;
 mod text_stream;
 mod vocabulary;
 
 pub use forward::{Forward, Logits, Span};
+pub use generations::{GenerationId, GenerationOptions, Generations};
 pub use sampler::Sampler;
 pub use template::ChatTemplate;
 pub use text_stream::TextStream;
