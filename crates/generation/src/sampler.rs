@@ -54,7 +54,9 @@ impl Sampler {
     /// # Errors
     /// [`Error::InvalidArgument`] for a bias that is NaN or +infinity.
     pub fn new(settings: &RequestSettings, bias: &[(u32, f32)]) -> Result<Self> {
-        if let Some((token, value)) = bias.iter().find(|(_, value)| !(*value < f32::INFINITY)) {
+        if let Some((token, value)) =
+            bias.iter().find(|(_, value)| value.is_nan() || *value == f32::INFINITY)
+        {
             return Err(Error::InvalidArgument(format!(
                 "the logit bias of token {token} is {value}; expected a finite number, or \
                  -infinity to exclude the token"

@@ -59,7 +59,7 @@ impl Candidates {
 
     /// Keeps the fewest largest whose probabilities reach `p` together, at least one.
     pub(super) fn keep_top_p(&mut self, p: f64) {
-        if !(p < 1.0) || self.kept.is_empty() {
+        if p >= 1.0 || self.kept.is_empty() {
             return;
         }
         let max = self.max();
