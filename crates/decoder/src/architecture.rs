@@ -1,7 +1,7 @@
 //! The table of architectures.
 
-use crate::provisional::RopePairs;
 use trefoil_contract::{Error, Result};
+use trefoil_kernels::RopeLayout;
 
 /// What distinguishes one architecture from the others. The decoder itself is one: a further
 /// architecture is a further row, and a difference that no row has yet is a further column.
@@ -10,14 +10,14 @@ pub struct Architecture {
     /// The value of `general.architecture`, which is also the prefix of the model's keys.
     pub name: &'static str,
     /// Which elements of a head RoPE turns together.
-    pub rope_pairs: RopePairs,
+    pub rope_layout: RopeLayout,
 }
 
 /// All that this decoder computes.
 pub const ARCHITECTURES: &[Architecture] = &[
     // Files hold the query and key rows permuted for neighbouring pairs (llama.cpp,
     // convert_hf_to_gguf.py `permute`; llama-model.cpp `LLAMA_ROPE_TYPE_NORM`).
-    Architecture { name: "llama", rope_pairs: RopePairs::Neighbours },
+    Architecture { name: "llama", rope_layout: RopeLayout::Interleaved },
 ];
 
 /// Finds the row of an architecture.

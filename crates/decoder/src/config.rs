@@ -75,13 +75,13 @@ impl Config {
         let heads = keys.needed(key::HEAD_COUNT, 1..=HEADS_MAX)?;
         let head_length = head_length(&keys, embedding_length, heads)?;
         let kv_heads = keys.optional(key::HEAD_COUNT_KV, 1..=heads)?.unwrap_or(heads);
-        if heads % kv_heads != 0 {
+        if !heads.is_multiple_of(kv_heads) {
             let expected = format_args!("a divisor of the {heads} query heads");
             return Err(keys.invalid(key::HEAD_COUNT_KV, kv_heads, expected));
         }
         let rope_length =
             keys.optional(key::ROPE_DIMENSION_COUNT, 2..=head_length)?.unwrap_or(head_length);
-        if rope_length % 2 != 0 {
+        if !rope_length.is_multiple_of(2) {
             let expected = "an even number, because RoPE turns pairs";
             return Err(keys.invalid(key::ROPE_DIMENSION_COUNT, rope_length, expected));
         }
@@ -124,7 +124,7 @@ impl Config {
 fn head_length(keys: &Keys<'_>, embedding_length: u32, heads: u32) -> Result<u32> {
     let length = match keys.optional(key::KEY_LENGTH, 1..=HEAD_LENGTH_MAX)? {
         Some(length) => length,
-        None if embedding_length % heads != 0 => {
+        None if !embedding_length.is_multiple_of(heads) => {
             let expected = format_args!(
                 "a divisor of the embedding length {embedding_length}, because there is no \
                  `{}`",
@@ -135,7 +135,7 @@ fn head_length(keys: &Keys<'_>, embedding_length: u32, heads: u32) -> Result<u32
         None => embedding_length / heads,
     };
     // Only said lengths are checked above; a share of the embedding can be as bad.
-    if length > HEAD_LENGTH_MAX || length % HEAD_LENGTH_MULTIPLE != 0 {
+    if length > HEAD_LENGTH_MAX || !length.is_multiple_of(HEAD_LENGTH_MULTIPLE) {
         return Err(Error::unsupported(format_args!(
             "attention heads of length {length}; this engine computes multiples of \
              {HEAD_LENGTH_MULTIPLE} up to {HEAD_LENGTH_MAX}"

@@ -1,9 +1,9 @@
 //! The decoder: weights, KV cache, and the order of the computation.
 
-use crate::provisional::{add, rms_norm, rope, silu_multiply};
 use trefoil_contract::{Error, Result};
 use trefoil_generation::{Forward, Span};
 use trefoil_gguf::{Gguf, Source};
+use trefoil_kernels::{OutOfMemory, add, rms_norm, rope, silu_mul};
 
 use crate::batch::{self, Bounds};
 use crate::cache::Cache;
@@ -58,7 +58,7 @@ impl Decoder {
         }
         let weights = Weights::load(gguf, source, &config)?;
         let rope = Rope::new(&config, &weights.rope_freqs)?;
-        let cache = Cache::new(&config, options.sequences_max as usize);
+        let cache = Cache::new(&config, options.sequences_max as usize, context_tokens);
         Ok(Decoder { config, context_tokens, weights, rope, cache, scratch: Scratch::default() })
     }
 
@@ -77,6 +77,38 @@ impl Decoder {
         self.cache.bytes()
     }
 
+    /// A batch that was checked. On errors the cache may hold parts of it.
+    fn compute(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.scratch.fit(batch::tokens_count(batch), &self.config)?;
+        for span in batch {
+            self.cache.reserve(span.sequence, span.tokens.len())?;
+        }
+        self.embed(batch);
+        for (index, block) in self.weights.blocks.iter().enumerate() {
+            let mut pass = Pass {
+                config: &self.config,
+                batch,
+                block,
+                index,
+                cache: &mut self.cache,
+                scratch: &mut self.scratch,
+            };
+            pass.attention().map_err(|OutOfMemory(bytes)| Error::OutOfMemory {
+                needed_bytes: bytes as u64,
+                purpose: "attention; lower `context-tokens`".to_owned(),
+            })?;
+            pass.feed_forward();
+        }
+        self.head(batch, logits)?;
+        for span in batch {
+            self.cache.keep(span.sequence, span.tokens.len());
+        }
+        Ok(())
+    }
+
     /// Fills the residual stream with the tokens' embeddings and the angles of their positions.
     fn embed(&mut self, batch: &[Span<'_>]) {
         let scratch = &mut self.scratch;
@@ -90,7 +122,7 @@ impl Decoder {
         }
     }
 
-    /// Normed logits of the wanted tokens. Only their rows are multiplied.
+    /// Logits of the wanted tokens. Only their rows are multiplied.
     fn head(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()> {
         let Scratch { stream, branch, activations, .. } = &mut self.scratch;
         let width = self.config.embedding_length;
@@ -134,7 +166,7 @@ impl Forward for Decoder {
     }
 
     fn sequences_max(&self) -> usize {
-        self.cache.cached_tokens().len()
+        self.cache.tokens().len()
     }
 
     fn forward(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()> {
@@ -142,39 +174,27 @@ impl Forward for Decoder {
         let bounds = Bounds {
             vocabulary_tokens: self.config.vocabulary_tokens,
             context_tokens: self.context_tokens,
-            cached_tokens: self.cache.cached_tokens(),
+            cached_tokens: self.cache.tokens(),
         };
         let checked = batch::check(batch, &bounds);
         for span in batch {
             self.cache.truncate(span.sequence, span.position);
         }
         checked?;
-        self.scratch.fit(batch::tokens_count(batch), &self.config)?;
-        for span in batch {
-            self.cache.reserve(span.sequence, span.tokens.len())?;
+        let computed = self.compute(batch, logits);
+        if computed.is_err() {
+            // Blocks before the failing one hold the tokens already.
+            for span in batch {
+                self.cache.truncate(span.sequence, span.position);
+            }
+            logits.clear();
         }
-        self.embed(batch);
-        for (index, block) in self.weights.blocks.iter().enumerate() {
-            let mut pass = Pass {
-                config: &self.config,
-                batch,
-                block,
-                index,
-                cache: &mut self.cache,
-                scratch: &mut self.scratch,
-            };
-            pass.attention();
-            pass.feed_forward();
-        }
-        self.head(batch, logits)?;
-        for span in batch {
-            self.cache.keep(span.sequence, span.tokens.len());
-        }
-        Ok(())
+        computed
     }
 
     fn truncate(&mut self, sequence: usize, tokens: u32) {
         self.cache.truncate(sequence, tokens);
+        self.cache.free_if_empty(sequence);
     }
 }
 
@@ -194,40 +214,53 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     /// `stream += attention(norm(stream))`
-    fn attention(&mut self) {
+    fn attention(&mut self) -> Result<(), OutOfMemory> {
         let block = self.block;
         self.norm(&block.attn_norm);
-        let Scratch { stream, branch, query, key, value, attended, cos, sin, activations, .. } =
-            &mut *self.scratch;
+        let Scratch {
+            stream,
+            branch,
+            query,
+            key,
+            value,
+            attended,
+            cos,
+            sin,
+            attention,
+            activations,
+            ..
+        } = &mut *self.scratch;
         activations.prepare(branch, self.config.embedding_length);
         block.attn_q.multiply(activations, query);
         block.attn_k.multiply(activations, key);
         block.attn_v.multiply(activations, value);
 
-        let (heads, kv_heads) = (self.config.query_length(), self.config.kv_length());
-        let head = self.config.head_length;
+        let head_length = self.config.head_length;
+        let (query_length, kv_length) = (self.config.query_length(), self.config.kv_length());
+        let layout = self.config.architecture.rope_layout;
         let pairs = self.config.rope_length / 2;
-        let pairing = self.config.architecture.rope_pairs;
         let angles = cos.chunks_exact(pairs).zip(sin.chunks_exact(pairs));
-        let rows = query.chunks_exact_mut(heads).zip(key.chunks_exact_mut(kv_heads));
+        let rows = query.chunks_exact_mut(query_length).zip(key.chunks_exact_mut(kv_length));
         for ((query, key), (cos, sin)) in rows.zip(angles) {
-            rope(query, head, cos, sin, pairing);
-            rope(key, head, cos, sin, pairing);
+            rope(query, head_length, cos, sin, layout);
+            rope(key, head_length, cos, sin, layout);
         }
 
         for (start, span) in batch::with_starts(self.batch) {
-            let tokens = start..start + span.tokens.len();
-            let of_kv = tokens.start * kv_heads..tokens.end * kv_heads;
-            let of_heads = tokens.start * heads..tokens.end * heads;
+            let end = start + span.tokens.len();
+            let of_kv = start * kv_length..end * kv_length;
+            let of_query = start * query_length..end * query_length;
             let mut layer = self.cache.layer(span.sequence, self.index);
-            layer.append(&key[of_kv.clone()], &value[of_kv]);
-            layer.attend(&query[of_heads.clone()], &mut attended[of_heads]);
+            layer.append(&key[of_kv.clone()], &value[of_kv])?;
+            let out = &mut attended[of_query.clone()];
+            layer.attend(span.position as usize, &query[of_query], attention, out)?;
         }
         // Shares of `attended` are gathered here.
-        activations.prepare(attended, heads);
+        activations.prepare(attended, query_length);
         block.attn_output.multiply(activations, branch);
         // And shares of the output here.
         add(stream, branch);
+        Ok(())
     }
 
     /// `stream += down(silu(gate(norm(stream))) * up(norm(stream)))`
@@ -238,7 +271,7 @@ impl Pass<'_> {
         activations.prepare(branch, self.config.embedding_length);
         block.ffn_gate.multiply(activations, gate);
         block.ffn_up.multiply(activations, up);
-        silu_multiply(gate, up);
+        silu_mul(gate, up);
         // Shares of `gate` are gathered here.
         activations.prepare(gate, self.config.feed_forward_length);
         block.ffn_down.multiply(activations, branch);

@@ -12,7 +12,6 @@ mod config;
 mod decoder;
 mod key;
 mod memory;
-mod provisional;
 mod rope;
 mod scratch;
 mod tensor;

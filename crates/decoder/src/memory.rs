@@ -30,3 +30,18 @@ pub(crate) fn resize<T: Clone + Default>(
     vector.resize(length, T::default());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_bytes_and_cure_where_memory_does_not_suffice() {
+        let length = usize::MAX / 4;
+        let error = Error::OutOfMemory {
+            needed_bytes: length as u64 * 4,
+            purpose: "everything; ask for less".to_owned(),
+        };
+        assert_eq!(zeros::<f32>(length, "everything; ask for less"), Err(error));
+    }
+}

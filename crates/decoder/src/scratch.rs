@@ -1,7 +1,7 @@
 //! Buffers of one batch, kept from batch to batch.
 
-use crate::provisional::Activations;
 use trefoil_contract::Result;
+use trefoil_kernels::{Activations, AttentionScratch};
 
 use crate::config::Config;
 use crate::memory::resize;
@@ -30,6 +30,8 @@ pub(crate) struct Scratch {
     pub(crate) cos: Vec<f32>,
     /// `[tokens][rope / 2]`.
     pub(crate) sin: Vec<f32>,
+    /// Scores of one token and KV head.
+    pub(crate) attention: AttentionScratch,
     /// What the next product multiplies with.
     pub(crate) activations: Activations,
 }

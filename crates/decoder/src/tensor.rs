@@ -1,8 +1,8 @@
 //! Which tensors a model has, and what shapes and types they must have.
 
-use crate::provisional::WeightsType;
 use trefoil_contract::{Error, Result};
 use trefoil_gguf::{Gguf, Tensor, TensorType};
+use trefoil_kernels::WeightsType;
 
 use crate::config::Config;
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::provisional::{Matrix, WeightsType};
 use trefoil_contract::{Error, READ_LENGTH_MAX, Result};
 use trefoil_gguf::{Gguf, Source, Tensor};
+use trefoil_kernels::{Matrix, WeightsType};
 
 use crate::config::Config;
 use crate::memory::zeros;

@@ -4,20 +4,22 @@
 
 use std::collections::HashMap;
 
-use trefoil_gguf::{Gguf, Tensor, TensorType};
+use trefoil_fixtures::dequantise;
+use trefoil_gguf::{Gguf, Tensor};
 
-pub struct Naive {
+pub(crate) struct Naive {
     gguf: Gguf,
     tensors: HashMap<String, Vec<f64>>,
 }
 
 impl Naive {
-    pub fn new(file: &[u8]) -> Self {
+    pub(crate) fn new(file: &[u8]) -> Self {
         let gguf = Gguf::read(&file).expect("a well-formed file");
         let widen = |tensor: &Tensor| {
             let start = tensor.offset as usize;
             let bytes = &file[start..start + tensor.size as usize];
-            (tensor.name.clone(), dequantise(tensor.tensor_type, bytes))
+            let numbers = dequantise(tensor.tensor_type, bytes).into_iter();
+            (tensor.name.clone(), numbers.map(f64::from).collect())
         };
         let tensors = gguf.tensors.iter().map(widen).collect();
         Naive { gguf, tensors }
@@ -66,7 +68,7 @@ impl Naive {
     }
 
     /// Logits behind each token of a sequence.
-    pub fn logits(&self, tokens: &[u32]) -> Vec<Vec<f64>> {
+    pub(crate) fn logits(&self, tokens: &[u32]) -> Vec<Vec<f64>> {
         let embedding = self.integer("embedding_length");
         let heads = self.integer("attention.head_count");
         let kv_heads = self.integer("attention.head_count_kv");
@@ -122,55 +124,5 @@ impl Naive {
 fn add(x: &mut [f64], y: &[f64]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x += y;
-    }
-}
-
-/// Widens by the definitions of the block formats (ggml-common.h): per 32 elements a scale `d` as
-/// f16, for Q4_1 a minimum `m` as f16; 4-bit elements hold the first 16 in their low halves.
-fn dequantise(tensor_type: TensorType, bytes: &[u8]) -> Vec<f64> {
-    let f16_at = |block: &[u8], at: usize| f16(u16::from_le_bytes([block[at], block[at + 1]]));
-    let nibbles = |bytes: &[u8]| -> Vec<f64> {
-        let low = bytes.iter().map(|byte| f64::from(byte & 15));
-        low.chain(bytes.iter().map(|byte| f64::from(byte >> 4))).collect()
-    };
-    match tensor_type {
-        TensorType::F32 => bytes
-            .chunks(4)
-            .map(|bytes| f64::from(f32::from_le_bytes(bytes.try_into().expect("4 bytes"))))
-            .collect(),
-        TensorType::F16 => bytes.chunks(2).map(|bytes| f16_at(bytes, 0)).collect(),
-        TensorType::Q4_0 => bytes
-            .chunks(18)
-            .flat_map(|block| {
-                let d = f16_at(block, 0);
-                nibbles(&block[2..]).into_iter().map(move |q| (q - 8.0) * d)
-            })
-            .collect(),
-        TensorType::Q4_1 => bytes
-            .chunks(20)
-            .flat_map(|block| {
-                let (d, m) = (f16_at(block, 0), f16_at(block, 2));
-                nibbles(&block[4..]).into_iter().map(move |q| q * d + m)
-            })
-            .collect(),
-        TensorType::Q8_0 => bytes
-            .chunks(34)
-            .flat_map(|block| {
-                let d = f16_at(block, 0);
-                block[2..].iter().map(move |q| f64::from(*q as i8) * d)
-            })
-            .collect(),
-        other => panic!("no fixture has {other:?}"),
-    }
-}
-
-/// IEEE 754 binary16.
-fn f16(bits: u16) -> f64 {
-    let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
-    match exponent {
-        0 => sign * fraction * 2f64.powi(-24),
-        31 => panic!("a fixture holds infinity or NaN"),
-        _ => sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
     }
 }
