@@ -38,7 +38,11 @@ const RECURSION_MAX: usize = 100;
 /// dictionaries, `break` and `continue`; and the conversation's own variables.
 ///
 /// `strftime_now` exists if the conversation has the variable `now` (seconds since 1970-01-01 UTC):
-/// engines have no clock. Templates that ask whether it is defined take their own default then.
+/// engines have no clock. Without it, templates that ask whether the function is defined take their
+/// own default.
+///
+/// Unlike in Python, a namespace holds copies, at most 32 levels deep, and no other namespace: see
+/// the module `assignment`.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
