@@ -247,4 +247,3 @@ pub(crate) fn file_identity(path: &Path) -> std::io::Result<String> {
     let modified = modified.map_or(0, |time| time.as_nanos());
     Ok(format!("file:{}:{}:{modified}", path.display(), metadata.len()))
 }
-
