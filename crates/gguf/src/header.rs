@@ -1,8 +1,7 @@
-use std::collections::HashMap;
-
 use crate::cursor::Cursor;
 use crate::error::{Place, shown};
 use crate::metadata::Entry;
+use crate::names::Names;
 use crate::value::number;
 use crate::{
     ALIGNMENT_DEFAULT, ALIGNMENT_MAX, ARRAY_DEPTH_MAX, Array, DIMENSIONS_MAX, Error, Gguf,
@@ -52,7 +51,9 @@ pub(crate) fn read(source: &dyn Source) -> Result<Gguf, Error> {
     } else {
         tensors_end.checked_next_multiple_of(alignment.into()).unwrap_or(u64::MAX)
     };
-    let by_name = by_name(&records)?;
+    let named: Vec<(&str, u64)> =
+        records.iter().map(|record| (record.tensor.name.as_str(), record.at)).collect();
+    let names = Names::new("tensor", &named)?;
     let tensors = place_data(records, data_start, alignment, cursor.size())?;
     let data_end = tensors.iter().map(|tensor| tensor.offset + tensor.size).max();
     let layout = Layout {
@@ -61,7 +62,7 @@ pub(crate) fn read(source: &dyn Source) -> Result<Gguf, Error> {
         data: data_start..data_end.unwrap_or(data_start),
         alignment,
     };
-    Ok(Gguf { version, metadata, tensors, layout, by_name })
+    Ok(Gguf { version, metadata, tensors, layout, names })
 }
 
 /// Magic and version.
@@ -292,21 +293,6 @@ fn tensor_record(cursor: &mut Cursor<'_>, number: u64) -> Result<Record, Error> 
     let offset_at = cursor.position();
     let offset = cursor.u64()?;
     Ok(Record { tensor: Tensor { name, dimensions, tensor_type, offset, size }, at, offset_at })
-}
-
-/// Orders the tensors by name and refuses a name that occurs twice.
-fn by_name(records: &[Record]) -> Result<Vec<u32>, Error> {
-    let mut seen: HashMap<&str, u64> = HashMap::new();
-    for record in records {
-        if let Some(first) = seen.insert(&record.tensor.name, record.at) {
-            let name = shown(&record.tensor.name);
-            return Err(Error::Duplicate { what: "tensor", name, first, second: record.at });
-        }
-    }
-    let mut numbers: Vec<u32> = (0..).take(records.len()).collect();
-    let name = |number: &u32| records.get(*number as usize).map(|record| &record.tensor.name);
-    numbers.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
-    Ok(numbers)
 }
 
 /// Makes the tensors' offsets absolute and checks that their data lie aligned, inside the file

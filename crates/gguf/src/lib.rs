@@ -12,6 +12,7 @@ mod cursor;
 mod error;
 mod header;
 mod metadata;
+mod names;
 mod strings;
 mod tensor;
 mod value;
@@ -102,8 +103,7 @@ pub struct Gguf {
     pub tensors: Vec<Tensor>,
     /// Where the sections of the file lie.
     pub layout: Layout,
-    /// Numbers of the tensors, in the order of their names.
-    by_name: Vec<u32>,
+    names: names::Names,
 }
 
 /// Where the sections of a file lie, in bytes from its start.
@@ -130,11 +130,7 @@ impl Gguf {
 
     /// Finds a tensor by name.
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
-        let named = |number: &u32| self.tensors.get(*number as usize);
-        let place = self
-            .by_name
-            .binary_search_by(|number| named(number).map_or("", |tensor| &tensor.name).cmp(name))
-            .ok()?;
-        self.by_name.get(place).and_then(named)
+        let name_of = |number: usize| self.tensors.get(number).map(|tensor| tensor.name.as_str());
+        self.names.find(name, name_of).and_then(|number| self.tensors.get(number))
     }
 }

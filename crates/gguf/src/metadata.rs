@@ -1,6 +1,5 @@
-use std::collections::HashMap;
-
 use crate::error::shown;
+use crate::names::Names;
 use crate::{Array, Error, Strings, Value};
 
 /// Keys and values of the header.
@@ -10,8 +9,7 @@ use crate::{Array, Error, Strings, Value};
 #[derive(Debug, Clone, Default)]
 pub struct Metadata {
     entries: Vec<Entry>,
-    /// Numbers of the entries, in the order of their keys.
-    by_key: Vec<u32>,
+    names: Names,
 }
 
 #[derive(Debug, Clone)]
@@ -24,21 +22,10 @@ pub(crate) struct Entry {
 
 impl Metadata {
     pub(crate) fn new(entries: Vec<Entry>) -> Result<Self, Error> {
-        let mut seen: HashMap<&str, u64> = HashMap::new();
-        for Entry { key, offset, .. } in &entries {
-            if let Some(first) = seen.insert(key, *offset) {
-                return Err(Error::Duplicate {
-                    what: "key",
-                    name: shown(key),
-                    first,
-                    second: *offset,
-                });
-            }
-        }
-        let mut by_key: Vec<u32> = (0..).take(entries.len()).collect();
-        let key = |number: &u32| entries.get(*number as usize).map(|entry| &entry.key);
-        by_key.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
-        Ok(Metadata { entries, by_key })
+        let keys: Vec<(&str, u64)> =
+            entries.iter().map(|entry| (entry.key.as_str(), entry.offset)).collect();
+        let names = Names::new("key", &keys)?;
+        Ok(Metadata { entries, names })
     }
 
     /// Number of entries.
@@ -160,12 +147,8 @@ impl Metadata {
     }
 
     fn entry(&self, key: &str) -> Option<&Entry> {
-        let entry = |number: &u32| self.entries.get(*number as usize);
-        let place = self
-            .by_key
-            .binary_search_by(|number| entry(number).map_or("", |entry| &entry.key).cmp(key))
-            .ok()?;
-        self.by_key.get(place).and_then(entry)
+        let name_of = |number: usize| self.entries.get(number).map(|entry| entry.key.as_str());
+        self.names.find(key, name_of).and_then(|number| self.entries.get(number))
     }
 
     fn typed<'a, T>(
