@@ -1,2 +1,81 @@
-//! Every chore of the project.
-fn main() {}
+//! Every chore of the project, in Rust: `cargo xtask --help` lists them.
+
+mod command;
+mod demo;
+mod docs;
+mod model;
+mod test;
+mod tools;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Set-up, demo, tests and generated documents of Trefoil.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// From nothing to an answer: installs targets, fetches the small model, builds, packs,
+    /// composes, runs.
+    Demo {
+        /// What to ask.
+        #[arg(default_value = "What is the capital of France?")]
+        prompt: String,
+    },
+    /// Everything that CI checks.
+    Test {
+        /// Also full matrices, fresh fuzzing and whatever takes long.
+        #[arg(long)]
+        all: bool,
+        /// Only the stages whose names contain one of these words.
+        stages: Vec<String>,
+    },
+    /// Rewrites the generated pages in `docs/`.
+    Docs,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Demo { prompt } => demo::run(&prompt),
+        Task::Test { all, stages } => test::run(all, &stages),
+        Task::Docs => docs::write(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Where builds go.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Where models are kept between clones: the folder that `trefoil` uses too.
+fn cache() -> Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(folder) = variable("TREFOIL_CACHE") {
+        return Ok(folder.into());
+    }
+    let base = variable("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")));
+    base.map(|base| base.join("trefoil"))
+        .ok_or_else(|| anyhow::anyhow!("no home directory: set TREFOIL_CACHE to a folder"))
+}

@@ -1,1 +1,116 @@
-//! engine
+//! An inference engine without its component shell: what `components/engine` glues to the
+//! contract, and what tests drive natively.
+//!
+//! [`Engine`] opens models through [`Imports`]; [`Model`] answers questions about text and
+//! tokens; [`Request`] becomes a [`Generation`]; [`advance`] steps many of them in one batch.
+
+#![deny(missing_docs)]
+
+mod imports;
+mod model;
+mod request;
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+
+use trefoil_contract::{Error, Part, Result, Role, Setting};
+use trefoil_settings::{Scope, Settings};
+
+pub use imports::{Imports, PartSource};
+pub use model::Model;
+pub use request::{Generation, Request, advance};
+
+/// Prefix of the settings that only this family of engines understands.
+pub const SETTINGS_PREFIX: &str = "cpu.";
+
+/// The state of an engine instance: its imports, the app's settings, the open models.
+pub struct Engine {
+    name: &'static str,
+    imports: Rc<dyn Imports>,
+    /// The app's `configure` calls, in order.
+    settings: RefCell<Vec<Setting>>,
+    /// Models that somebody holds: opening one again does not load it again.
+    open: RefCell<Vec<(u32, Weak<Model>)>>,
+}
+
+impl Engine {
+    /// An engine called `name` (`cpu`, `cpu-relaxed`) over its imports.
+    pub fn new(name: &'static str, imports: Rc<dyn Imports>) -> Engine {
+        Engine { name, imports, settings: RefCell::default(), open: RefCell::default() }
+    }
+
+    /// The app's defaults for models opened from now on.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSetting`]; nothing is changed then.
+    pub fn configure(&self, settings: Vec<Setting>) -> Result<()> {
+        Settings::default().apply(&settings, Scope::Model, SETTINGS_PREFIX)?;
+        self.settings.borrow_mut().extend(settings);
+        Ok(())
+    }
+
+    /// The models that can be opened.
+    ///
+    /// # Errors
+    /// What the model component reports.
+    pub fn models(&self) -> Result<Vec<Part>> {
+        let mut parts = self.imports.parts()?;
+        parts.retain(|part| part.role == Role::Weights);
+        Ok(parts)
+    }
+
+    /// Loads the named model, or the first one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a name that no part has; [`Error::InvalidModel`],
+    /// [`Error::Unsupported`], [`Error::OutOfMemory`] and others from loading;
+    /// [`Error::InvalidSetting`] from the configuration component.
+    pub fn open(&self, name: Option<&str>) -> Result<Rc<Model>> {
+        let instances = self.imports.collective_size();
+        if instances != 1 {
+            return Err(Error::unsupported(format!(
+                "this engine runs in one instance, not in {instances}; compose it with the `solo` \
+                 collective"
+            )));
+        }
+        let parts = self.imports.parts()?;
+        let index = find(&parts, name)?;
+        let mut open = self.open.borrow_mut();
+        open.retain(|(_, model)| model.strong_count() > 0);
+        if let Some(model) =
+            open.iter().find(|(at, _)| *at == index).and_then(|(_, model)| model.upgrade())
+        {
+            return Ok(model);
+        }
+        let model = Rc::new(self.load(&parts, index)?);
+        open.push((index, Rc::downgrade(&model)));
+        Ok(model)
+    }
+
+    fn load(&self, parts: &[Part], index: u32) -> Result<Model> {
+        let source = PartSource::new(Rc::clone(&self.imports), index, &parts[index as usize]);
+        let configuration = self.imports.configure(parts).map_err(|message| Error::Other {
+            code: "configuration".into(),
+            message: format!("the configuration component refused: {message}"),
+        })?;
+        let layers = [configuration.as_slice(), &self.settings.borrow()];
+        Model::load(self.name, &parts[index as usize], &source, &layers)
+    }
+}
+
+fn find(parts: &[Part], name: Option<&str>) -> Result<u32> {
+    let mut weights = parts.iter().zip(0..).filter(|(part, _)| part.role == Role::Weights);
+    let found = match name {
+        Some(name) => weights.clone().find(|(part, _)| part.name == name),
+        None => weights.next(),
+    };
+    found.map(|(_, index)| index).ok_or_else(|| {
+        let names: Vec<_> = weights.map(|(part, _)| format!("`{}`", part.name)).collect();
+        Error::NotFound(match name {
+            Some(name) => {
+                format!("no model is named `{name}`; there are: {}", names.join(", "))
+            }
+            None => "the model component holds no weights".into(),
+        })
+    })
+}

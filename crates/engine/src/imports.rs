@@ -1,0 +1,72 @@
+use std::rc::Rc;
+
+use trefoil_contract::{Error, Part, READ_LENGTH_MAX, Result, Setting};
+use trefoil_gguf::Source;
+
+/// What an engine imports: the model, the configuration and the collective.
+pub trait Imports {
+    /// `model.parts`
+    ///
+    /// # Errors
+    /// What the model component reports.
+    fn parts(&self) -> Result<Vec<Part>>;
+
+    /// `model.read`: at most [`READ_LENGTH_MAX`] bytes.
+    ///
+    /// # Errors
+    /// What the model component reports.
+    fn read(&self, part: u32, offset: u64, length: u32) -> Result<Vec<u8>>;
+
+    /// `configuration.configure`
+    ///
+    /// # Errors
+    /// The user's own text.
+    fn configure(&self, parts: &[Part]) -> Result<Vec<Setting>, String>;
+
+    /// `collective.size`
+    fn collective_size(&self) -> u32;
+}
+
+/// One part of the model component as a positional source of bytes.
+pub struct PartSource {
+    imports: Rc<dyn Imports>,
+    index: u32,
+    size: u64,
+}
+
+impl PartSource {
+    /// The part number `index`.
+    pub fn new(imports: Rc<dyn Imports>, index: u32, part: &Part) -> PartSource {
+        PartSource { imports, index, size: part.size }
+    }
+}
+
+impl Source for PartSource {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> Result<(), String> {
+        while !buffer.is_empty() {
+            let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX).min(READ_LENGTH_MAX);
+            let bytes =
+                self.imports.read(self.index, offset, length).map_err(|error| match error {
+                    Error::Io(text) => text,
+                    error => error.to_string(),
+                })?;
+            // The model component is not trusted either: it may answer with any length.
+            if bytes.is_empty() || bytes.len() > length as usize {
+                return Err(format!(
+                    "the model component returned {} bytes for {length} at byte {offset} of {}",
+                    bytes.len(),
+                    self.size
+                ));
+            }
+            let (head, tail) = buffer.split_at_mut(bytes.len());
+            head.copy_from_slice(&bytes);
+            offset += bytes.len() as u64;
+            buffer = tail;
+        }
+        Ok(())
+    }
+}

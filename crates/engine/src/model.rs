@@ -1,0 +1,204 @@
+use std::cell::RefCell;
+
+use trefoil_contract::{
+    Conversation, Error, ModelInfo, Part, Result, Setting, TokenizeOptions, Value,
+};
+use trefoil_decoder::Decoder;
+use trefoil_generation::{ChatTemplate, Generations};
+use trefoil_gguf::{Gguf, Metadata, Source};
+use trefoil_settings::{Scope, Settings, TABLE};
+use trefoil_tokenizer::Tokenizer;
+
+use crate::SETTINGS_PREFIX;
+
+/// The most tokens of context that are taken when nobody asks for a number: models trained for
+/// a million tokens would otherwise promise memory that nobody has.
+const CONTEXT_TOKENS_DEFAULT_MAX: u32 = 8192;
+
+/// A loaded model.
+pub struct Model {
+    info: ModelInfo,
+    template: Option<ChatTemplate>,
+    /// Defaults of its requests.
+    pub(crate) settings: Settings,
+    pub(crate) generations: RefCell<Generations<Decoder>>,
+}
+
+impl Model {
+    /// Reads a GGUF file. `layers` are settings in rising precedence, above the file's own.
+    pub(crate) fn load(
+        engine: &str,
+        part: &Part,
+        source: &dyn Source,
+        layers: &[&[Setting]],
+    ) -> Result<Model> {
+        if part.format != "gguf" {
+            return Err(Error::unsupported(format!(
+                "the format `{}` of the model `{}`; supported: gguf",
+                part.format, part.name
+            )));
+        }
+        let gguf = Gguf::read(source).map_err(|error| Error::InvalidModel(error.to_string()))?;
+        let settings = settings(&gguf.metadata, layers)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf.metadata).map_err(tokenizer_error)?;
+        let template = template(&gguf.metadata, &settings)?;
+        let mut options = trefoil_decoder::Options {
+            context_tokens: settings.model.context_tokens,
+            sequences_max: settings.model.sequences_max as usize,
+        };
+        let trained = trefoil_decoder::Config::from_gguf(&gguf)?.context_tokens;
+        if options.context_tokens == 0 {
+            options.context_tokens = trained.min(CONTEXT_TOKENS_DEFAULT_MAX);
+        }
+        let decoder = Decoder::load(&gguf, source, options)?;
+        let info = ModelInfo {
+            name: part.name.clone(),
+            architecture: text(&gguf.metadata, "general.architecture")?,
+            engine: format!("{engine} {}", env!("CARGO_PKG_VERSION")),
+            parameters: gguf
+                .tensors
+                .iter()
+                .map(|tensor| tensor.dimensions.iter().product::<u64>())
+                .sum(),
+            size: part.size,
+            vocabulary_tokens: tokenizer.vocabulary_tokens(),
+            embedding_length: decoder.config().embedding_length,
+            context_tokens_trained: trained,
+            context_tokens: options.context_tokens,
+            sequences_max: settings.model.sequences_max,
+            bos: tokenizer.bos(),
+            end_of_generation: tokenizer.end_of_generation().to_vec(),
+            has_chat_template: template.is_some(),
+        };
+        let prefill_tokens = settings.model.prefill_tokens as usize;
+        let generations = Generations::new(decoder, tokenizer, prefill_tokens);
+        Ok(Model { info, template, settings, generations: RefCell::new(generations) })
+    }
+
+    /// `model.info`
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// `model.tokenize`
+    pub fn tokenize(&self, text: &[u8], options: TokenizeOptions) -> Vec<u32> {
+        let generations = self.generations.borrow();
+        generations.tokenizer().encode(text, options.add_special, options.parse_special)
+    }
+
+    /// Tokens of a rendered conversation: special tokens are parsed, and BOS is added where the
+    /// model wants it unless the template has written it.
+    pub(crate) fn tokenize_rendered(&self, text: &[u8]) -> Vec<u32> {
+        let generations = self.generations.borrow();
+        let tokenizer = generations.tokenizer();
+        let bos = tokenizer.bos().and_then(|bos| tokenizer.token_bytes(bos));
+        let has_bos = bos.is_some_and(|bos| text.starts_with(bos));
+        tokenizer.encode(text, !has_bos, true)
+    }
+
+    /// `model.detokenize`
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a token beyond the vocabulary.
+    pub fn detokenize(&self, tokens: &[u32], special: bool) -> Result<Vec<u8>> {
+        let generations = self.generations.borrow();
+        let tokenizer = generations.tokenizer();
+        let mut text = Vec::new();
+        for &token in tokens {
+            let bytes = tokenizer.token_bytes(token).ok_or_else(|| {
+                Error::InvalidArgument(format!(
+                    "token {token} lies beyond the vocabulary of {} tokens",
+                    tokenizer.vocabulary_tokens()
+                ))
+            })?;
+            if special || !tokenizer.is_special(token) {
+                text.extend_from_slice(bytes);
+            }
+        }
+        Ok(text)
+    }
+
+    /// `model.render-chat`
+    ///
+    /// # Errors
+    /// [`Error::Template`], also where the model has no template.
+    pub fn render_chat(&self, conversation: &Conversation) -> Result<String> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            Error::Template(format!(
+                "the model `{}` brings none; continue text without one (`--raw`) or give one as \
+                 the setting `chat-template`",
+                self.info.name
+            ))
+        })?;
+        let generations = self.generations.borrow();
+        let tokenizer = generations.tokenizer();
+        let name = |token: Option<u32>| {
+            let bytes = token.and_then(|token| tokenizer.token_bytes(token)).unwrap_or_default();
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        template.render(conversation, &name(tokenizer.bos()), &name(tokenizer.eos()))
+    }
+
+    /// `model.logits`
+    ///
+    /// # Errors
+    /// See [`Generations::logits`].
+    pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.generations.borrow_mut().logits(tokens)
+    }
+
+    /// `model.score`
+    ///
+    /// # Errors
+    /// See [`Generations::score`].
+    pub fn score(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.generations.borrow_mut().score(tokens)
+    }
+}
+
+fn settings(metadata: &Metadata, layers: &[&[Setting]]) -> Result<Settings> {
+    let mut settings = Settings::default();
+    let mut own = Vec::new();
+    for key in TABLE {
+        if let Some(name) = key.metadata
+            && let Some(value) = metadata.f32(name).map_err(model_error)?
+        {
+            own.push(Setting::new(key.name, number(key, f64::from(value))));
+        }
+    }
+    settings.apply(&own, Scope::Model, SETTINGS_PREFIX).map_err(|error| {
+        Error::InvalidModel(format!("its `general.sampling` metadata: {error}"))
+    })?;
+    for layer in layers {
+        settings.apply(layer, Scope::Model, SETTINGS_PREFIX)?;
+    }
+    Ok(settings)
+}
+
+/// Metadata numbers are floats; keys that count want whole ones.
+fn number(key: &trefoil_settings::Key, value: f64) -> Value {
+    match key.kind {
+        trefoil_settings::Kind::Integer { .. } => Value::Integer(value as i64),
+        _ => Value::Number(value),
+    }
+}
+
+fn template(metadata: &Metadata, settings: &Settings) -> Result<Option<ChatTemplate>> {
+    let source = match settings.model.chat_template.as_str() {
+        "" => metadata.string("tokenizer.chat_template").map_err(model_error)?,
+        source => Some(source),
+    };
+    source.map(ChatTemplate::new).transpose()
+}
+
+fn text(metadata: &Metadata, key: &str) -> Result<String> {
+    Ok(metadata.string(key).map_err(model_error)?.unwrap_or_default().to_owned())
+}
+
+fn model_error(error: trefoil_gguf::Error) -> Error {
+    Error::InvalidModel(error.to_string())
+}
+
+fn tokenizer_error(error: trefoil_tokenizer::Error) -> Error {
+    Error::InvalidModel(error.to_string())
+}

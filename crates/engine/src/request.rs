@@ -1,0 +1,143 @@
+use std::rc::Rc;
+
+use trefoil_contract::{
+    Error, Event, Prompt, ResponseFormat, Result, Setting, TokenizeOptions, ToolChoice, Value,
+};
+use trefoil_generation::GenerationId;
+use trefoil_settings::Scope;
+
+use crate::{Model, SETTINGS_PREFIX};
+
+/// A request under construction: setters record, [`Request::start`] reports.
+pub struct Request {
+    model: Rc<Model>,
+    prompt: Prompt,
+    settings: Vec<Setting>,
+    logit_bias: Vec<(u32, f32)>,
+    unsupported: Option<String>,
+}
+
+impl Request {
+    /// Begins a request.
+    pub fn new(model: Rc<Model>, prompt: Prompt) -> Request {
+        Request { model, prompt, settings: Vec::new(), logit_bias: Vec::new(), unsupported: None }
+    }
+
+    /// Any setting of the table; a later value replaces an earlier one.
+    pub fn set(&mut self, setting: Setting) {
+        self.settings.retain(|earlier| earlier.key != setting.key || setting.key == "stop");
+        self.settings.push(setting);
+    }
+
+    /// Replaces the stop texts.
+    pub fn set_stop(&mut self, texts: Vec<String>) {
+        self.settings.retain(|setting| setting.key != "stop");
+        self.settings.extend(texts.into_iter().map(|text| Setting::new("stop", Value::Text(text))));
+    }
+
+    /// Added to the logits of single tokens.
+    pub fn set_logit_bias(&mut self, biases: Vec<(u32, f32)>) {
+        self.logit_bias = biases;
+    }
+
+    /// Log probabilities of the chosen and the likeliest tokens.
+    pub fn set_log_probabilities(&mut self, _top: u32) {
+        self.refuse("log probabilities of a generation; `score` gives those of a given text");
+    }
+
+    /// Number of answers.
+    pub fn set_choices(&mut self, count: u32) {
+        if count != 1 {
+            self.refuse("several choices; start several requests and `advance` them together");
+        }
+    }
+
+    /// Form of the answer.
+    pub fn set_response_format(&mut self, format: &ResponseFormat) {
+        if *format != ResponseFormat::Text {
+            self.refuse("response formats other than text");
+        }
+    }
+
+    /// Whether tools are called.
+    pub fn set_tool_choice(&mut self, choice: &ToolChoice) {
+        if matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
+            self.refuse("a required tool call; `auto` and `none` are supported");
+        }
+    }
+
+    fn refuse(&mut self, what: &str) {
+        self.unsupported.get_or_insert_with(|| what.to_owned());
+    }
+
+    /// Checks the request and takes a place for it.
+    ///
+    /// # Errors
+    /// What the setters recorded and the model refuses; [`Error::ContextOverflow`];
+    /// [`Error::Busy`]; [`Error::Template`].
+    pub fn start(self) -> Result<Generation> {
+        if let Some(what) = self.unsupported {
+            return Err(Error::unsupported(what));
+        }
+        let mut settings = self.model.settings.clone();
+        settings.apply(&self.settings, Scope::Request, SETTINGS_PREFIX)?;
+        let tokens = tokens(&self.model, self.prompt)?;
+        let id = self.model.generations.borrow_mut().start(
+            tokens,
+            &settings.request,
+            &self.logit_bias,
+        )?;
+        Ok(Generation { model: self.model, id })
+    }
+}
+
+fn tokens(model: &Model, prompt: Prompt) -> Result<Vec<u32>> {
+    let as_text = TokenizeOptions { add_special: true, parse_special: false };
+    match prompt {
+        Prompt::Text(text) => Ok(model.tokenize(&text, as_text)),
+        Prompt::Tokens(tokens) => Ok(tokens),
+        Prompt::Chat(conversation) => {
+            let text = model.render_chat(&conversation)?;
+            Ok(model.tokenize_rendered(text.as_bytes()))
+        }
+    }
+}
+
+/// An answer under way. Dropping it cancels it.
+pub struct Generation {
+    model: Rc<Model>,
+    id: GenerationId,
+}
+
+impl Generation {
+    /// One step of this generation alone.
+    ///
+    /// # Errors
+    /// [`Error::Finished`] after the end; what the forward pass reports.
+    pub fn next(&self) -> Result<Event> {
+        self.model.generations.borrow_mut().step(&[self.id]).pop().unwrap_or(Err(Error::Finished))
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.model.generations.borrow_mut().remove(self.id);
+    }
+}
+
+/// One batched step for many generations, of several models perhaps. Answers in order.
+pub fn advance(generations: &[&Generation]) -> Vec<Result<Event>> {
+    let mut results: Vec<Option<Result<Event>>> = generations.iter().map(|_| None).collect();
+    while let Some(first) = results.iter().position(Option::is_none) {
+        let model = &generations[first].model;
+        let same: Vec<usize> = (first..generations.len())
+            .filter(|&index| Rc::ptr_eq(&generations[index].model, model))
+            .collect();
+        let ids: Vec<_> = same.iter().map(|&index| generations[index].id).collect();
+        let events = model.generations.borrow_mut().step(&ids);
+        for (index, event) in same.into_iter().zip(events) {
+            results[index] = Some(event);
+        }
+    }
+    results.into_iter().flatten().collect()
+}

