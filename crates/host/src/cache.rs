@@ -103,6 +103,14 @@ impl Cache {
         self.root.join("compositions").join(format!("{key}.wasm"))
     }
 
+    /// The key of a composition that lies here: it names the content, which is never changed in
+    /// place, as well as its digest would.
+    pub(crate) fn composition_key(&self, path: &Path) -> Option<String> {
+        let key = path.file_stem()?.to_str()?;
+        let is_key = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (is_key && path == self.composition(key)).then(|| key.to_owned())
+    }
+
     /// Where native code with this key lies or will lie.
     pub(crate) fn compiled(&self, key: &str) -> PathBuf {
         self.root.join("compiled").join(format!("{key}.cwasm"))

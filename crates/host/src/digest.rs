@@ -79,7 +79,12 @@ fn hash(
     }
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> Sha256Hex {
+/// The digest of bytes in memory.
+pub fn sha256_of_bytes(bytes: &[u8]) -> Sha256Hex {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> Sha256Hex {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -22,7 +22,7 @@ mod run;
 mod runtime;
 
 pub use cache::{Cache, CacheError, Usage as CacheUsage};
-pub use digest::{Sha256Hex, sha256_of_file};
+pub use digest::{Sha256Hex, sha256_of_bytes, sha256_of_file};
 pub use failure::{Failure, Frame, Trap};
 pub use gauges::{Gauges, Refusal};
 pub use grants::{Directory, GrantError, Grants, Variable};

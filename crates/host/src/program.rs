@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use wasmtime::component::Component;
 
-use crate::{Cache, CacheError, Interrupt, Runtime, Sha256Hex, sha256_of_file};
+use crate::{Cache, CacheError, Interrupt, Runtime, sha256_of_file};
 
 /// What loading a program is busy with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,6 @@ pub struct Timings {
 pub struct Program {
     pub(crate) component: Component,
     path: PathBuf,
-    sha256: Sha256Hex,
     timings: Timings,
     cache_problem: Option<CacheError>,
 }
@@ -102,17 +101,19 @@ impl Program {
         };
         sniff(path)?;
         let start = Instant::now();
-        let sha256 = sha256_of_file(path, cache, interrupt, &mut |done_bytes, total_bytes| {
-            progress(Phase::Hashing { done_bytes, total_bytes });
-        })
-        .map_err(read_error)?;
+        let identity = match cache.and_then(|cache| cache.composition_key(path)) {
+            Some(key) => format!("composition-{key}"),
+            None => sha256_of_file(path, cache, interrupt, &mut |done_bytes, total_bytes| {
+                progress(Phase::Hashing { done_bytes, total_bytes });
+            })
+            .map_err(read_error)?,
+        };
         let mut timings = Timings { digest: start.elapsed(), ..Timings::default() };
         let entry = cache
-            .map(|cache| cache.compiled(&format!("{sha256}-{:016x}", runtime.compatibility())));
+            .map(|cache| cache.compiled(&format!("{identity}-{:016x}", runtime.compatibility())));
         let finish = |component, timings, cache_problem| Program {
             component,
             path: path.into(),
-            sha256: sha256.clone(),
             timings,
             cache_problem,
         };
@@ -160,11 +161,6 @@ impl Program {
     /// The file it was loaded from.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The digest of the file.
-    pub fn sha256(&self) -> &str {
-        &self.sha256
     }
 
     /// How long loading took.
