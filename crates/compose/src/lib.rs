@@ -1,1 +1,57 @@
-//! compose
+//! Packs models into components, composes and recomposes components, and inspects them.
+//!
+//! Files may be larger than memory: of each component only a *skeleton* is held, which is
+//! everything that decides its type. Graphs are built on skeletons; the bulk is streamed past them
+//! when a result is written. This crate reads and writes the files that it is given, prints
+//! nothing, has no network, and knows no WebAssembly runtime.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use trefoil_compose::{Component, Model, Parts, compose, configuration};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let model = Model::from_gguf(Path::new("smollm2.gguf"), &mut ())?;
+//! let parts = Parts {
+//!     engine: Component::from_path(Path::new("cpu.wasm"))?,
+//!     model: model.component().clone(),
+//!     configuration: configuration(&[])?,
+//!     collective: Some(Component::from_path(Path::new("solo.wasm"))?),
+//!     app: Some(Component::from_path(Path::new("chat.wasm"))?),
+//! };
+//! compose(&parts, Path::new("out.wasm"), &mut ())?;
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(missing_docs)]
+
+mod component;
+mod compose;
+mod configuration;
+mod contract;
+mod gguf_source;
+mod graph;
+mod interface;
+mod layout;
+mod model;
+mod output;
+mod progress;
+mod read_at;
+mod recompose;
+mod record;
+mod sections;
+mod skeleton;
+mod splice;
+
+pub use component::{Component, ComponentError};
+pub use compose::{ComposeError, Parts, compose};
+pub use configuration::{ConfigurationError, configuration, configuration_from_toml};
+pub use contract::GenerateError;
+pub use interface::{Kind, Role};
+pub use model::{Model, PackError, PartRecord, pack};
+pub use output::OutputError;
+pub use progress::Progress;
+pub use read_at::ReadAt;
+pub use recompose::{Change, Changes, cache_key, recompose};
+pub use record::{COMPOSITION_SECTION, Record, RecordError, RecordedPart};
+pub use sections::WasmError;
