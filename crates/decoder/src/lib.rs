@@ -1,1 +1,25 @@
-//! decoder
+//! The transformer's forward pass on the CPU, configured from GGUF metadata.
+//!
+//! One decoder serves all architectures: [`ARCHITECTURES`] is the table of their differences,
+//! [`Config`] the sizes of one model. [`Decoder`] implements [`trefoil_generation::Forward`].
+
+#![deny(missing_docs)]
+
+mod architecture;
+mod batch;
+mod cache;
+mod config;
+mod decoder;
+mod key;
+mod memory;
+mod rope;
+mod scratch;
+mod tensor;
+mod weights;
+
+pub use architecture::{ARCHITECTURES, Architecture};
+pub use config::{
+    BLOCKS_MAX, CONTEXT_TOKENS_MAX, Config, EMBEDDING_LENGTH_MAX, FEED_FORWARD_LENGTH_MAX,
+    HEAD_LENGTH_MAX, HEADS_MAX, VOCABULARY_TOKENS_MAX,
+};
+pub use decoder::{CONTEXT_TOKENS_DEFAULT_MAX, Decoder, Options, SEQUENCES_MAX};

@@ -1,27 +1,25 @@
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use trefoil_contract::{
     Conversation, Error, ModelInfo, Part, Result, Setting, TokenizeOptions, Value,
 };
 use trefoil_decoder::Decoder;
-use trefoil_generation::{ChatTemplate, Generations};
-use trefoil_gguf::{Gguf, Metadata, Source};
+use trefoil_generation::{ChatTemplate, Forward, Generations};
+use trefoil_gguf::{Gguf, Metadata, Source, Tensor};
 use trefoil_settings::{Scope, Settings, TABLE};
 use trefoil_tokenizer::Tokenizer;
 
 use crate::SETTINGS_PREFIX;
 
-/// The most tokens of context that are taken when nobody asks for a number: models trained for
-/// a million tokens would otherwise promise memory that nobody has.
-const CONTEXT_TOKENS_DEFAULT_MAX: u32 = 8192;
-
 /// A loaded model.
 pub struct Model {
     info: ModelInfo,
+    tokenizer: Rc<Tokenizer>,
     template: Option<ChatTemplate>,
     /// Defaults of its requests.
     pub(crate) settings: Settings,
-    pub(crate) generations: RefCell<Generations<Decoder>>,
+    pub(crate) generations: RefCell<Generations<Decoder, Rc<Tokenizer>>>,
 }
 
 impl Model {
@@ -42,37 +40,33 @@ impl Model {
         let settings = settings(&gguf.metadata, layers)?;
         let tokenizer = Tokenizer::from_gguf(&gguf.metadata).map_err(tokenizer_error)?;
         let template = template(&gguf.metadata, &settings)?;
-        let mut options = trefoil_decoder::Options {
+        let options = trefoil_decoder::Options {
             context_tokens: settings.model.context_tokens,
-            sequences_max: settings.model.sequences_max as usize,
+            sequences_max: settings.model.sequences_max,
         };
-        let trained = trefoil_decoder::Config::from_gguf(&gguf)?.context_tokens;
-        if options.context_tokens == 0 {
-            options.context_tokens = trained.min(CONTEXT_TOKENS_DEFAULT_MAX);
-        }
         let decoder = Decoder::load(&gguf, source, options)?;
+        check_vocabulary(&tokenizer, &decoder)?;
+        let config = decoder.config();
         let info = ModelInfo {
             name: part.name.clone(),
-            architecture: text(&gguf.metadata, "general.architecture")?,
+            architecture: config.architecture.name.to_owned(),
             engine: format!("{engine} {}", env!("CARGO_PKG_VERSION")),
-            parameters: gguf
-                .tensors
-                .iter()
-                .map(|tensor| tensor.dimensions.iter().product::<u64>())
-                .sum(),
+            parameters: gguf.tensors.iter().map(Tensor::elements).sum(),
             size: part.size,
             vocabulary_tokens: tokenizer.vocabulary_tokens(),
-            embedding_length: decoder.config().embedding_length,
-            context_tokens_trained: trained,
-            context_tokens: options.context_tokens,
+            embedding_length: u32::try_from(config.embedding_length).unwrap_or(u32::MAX),
+            context_tokens_trained: config.context_tokens_trained,
+            context_tokens: decoder.context_tokens(),
             sequences_max: settings.model.sequences_max,
             bos: tokenizer.bos(),
             end_of_generation: tokenizer.end_of_generation().to_vec(),
             has_chat_template: template.is_some(),
         };
-        let prefill_tokens = settings.model.prefill_tokens as usize;
-        let generations = Generations::new(decoder, tokenizer, prefill_tokens);
-        Ok(Model { info, template, settings, generations: RefCell::new(generations) })
+        let tokenizer = Rc::new(tokenizer);
+        let generations =
+            Generations::new(decoder, Rc::clone(&tokenizer), settings.model.prefill_tokens);
+        let generations = RefCell::new(generations);
+        Ok(Model { info, tokenizer, template, settings, generations })
     }
 
     /// `model.info`
@@ -82,15 +76,13 @@ impl Model {
 
     /// `model.tokenize`
     pub fn tokenize(&self, text: &[u8], options: TokenizeOptions) -> Vec<u32> {
-        let generations = self.generations.borrow();
-        generations.tokenizer().encode(text, options.add_special, options.parse_special)
+        self.tokenizer.encode(text, options.add_special, options.parse_special)
     }
 
     /// Tokens of a rendered conversation: special tokens are parsed, and BOS is added where the
     /// model wants it unless the template has written it.
     pub(crate) fn tokenize_rendered(&self, text: &[u8]) -> Vec<u32> {
-        let generations = self.generations.borrow();
-        let tokenizer = generations.tokenizer();
+        let tokenizer = &self.tokenizer;
         let bos = tokenizer.bos().and_then(|bos| tokenizer.token_bytes(bos));
         let has_bos = bos.is_some_and(|bos| text.starts_with(bos));
         tokenizer.encode(text, !has_bos, true)
@@ -101,8 +93,7 @@ impl Model {
     /// # Errors
     /// [`Error::InvalidArgument`] for a token beyond the vocabulary.
     pub fn detokenize(&self, tokens: &[u32], special: bool) -> Result<Vec<u8>> {
-        let generations = self.generations.borrow();
-        let tokenizer = generations.tokenizer();
+        let tokenizer = &self.tokenizer;
         let mut text = Vec::new();
         for &token in tokens {
             let bytes = tokenizer.token_bytes(token).ok_or_else(|| {
@@ -130,8 +121,7 @@ impl Model {
                 self.info.name
             ))
         })?;
-        let generations = self.generations.borrow();
-        let tokenizer = generations.tokenizer();
+        let tokenizer = &self.tokenizer;
         let name = |token: Option<u32>| {
             let bytes = token.and_then(|token| tokenizer.token_bytes(token)).unwrap_or_default();
             String::from_utf8_lossy(bytes).into_owned()
@@ -191,8 +181,15 @@ fn template(metadata: &Metadata, settings: &Settings) -> Result<Option<ChatTempl
     source.map(ChatTemplate::new).transpose()
 }
 
-fn text(metadata: &Metadata, key: &str) -> Result<String> {
-    Ok(metadata.string(key).map_err(model_error)?.unwrap_or_default().to_owned())
+/// Every token that the tokenizer makes must have a row of the embedding.
+fn check_vocabulary(tokenizer: &Tokenizer, decoder: &Decoder) -> Result<()> {
+    let (tokens, rows) = (tokenizer.vocabulary_tokens() as usize, decoder.vocabulary_tokens());
+    if tokens == rows {
+        return Ok(());
+    }
+    Err(Error::InvalidModel(format!(
+        "`tokenizer.ggml.tokens` has {tokens} tokens, but `token_embd.weight` has {rows} rows"
+    )))
 }
 
 fn model_error(error: trefoil_gguf::Error) -> Error {
@@ -200,5 +197,9 @@ fn model_error(error: trefoil_gguf::Error) -> Error {
 }
 
 fn tokenizer_error(error: trefoil_tokenizer::Error) -> Error {
-    Error::InvalidModel(error.to_string())
+    use trefoil_tokenizer::Error as E;
+    match error {
+        E::UnsupportedModel(_) | E::UnsupportedPreTokenizer(_) => Error::unsupported(error),
+        error => Error::InvalidModel(error.to_string()),
+    }
 }

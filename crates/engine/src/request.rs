@@ -3,7 +3,7 @@ use std::rc::Rc;
 use trefoil_contract::{
     Error, Event, Prompt, ResponseFormat, Result, Setting, TokenizeOptions, ToolChoice, Value,
 };
-use trefoil_generation::GenerationId;
+use trefoil_generation::{GenerationId, GenerationOptions};
 use trefoil_settings::Scope;
 
 use crate::{Model, SETTINGS_PREFIX};
@@ -82,11 +82,8 @@ impl Request {
         let mut settings = self.model.settings.clone();
         settings.apply(&self.settings, Scope::Request, SETTINGS_PREFIX)?;
         let tokens = tokens(&self.model, self.prompt)?;
-        let id = self.model.generations.borrow_mut().start(
-            tokens,
-            &settings.request,
-            &self.logit_bias,
-        )?;
+        let options = GenerationOptions { logit_bias: self.logit_bias, choice: 0 };
+        let id = self.model.generations.borrow_mut().start(tokens, &settings.request, &options)?;
         Ok(Generation { model: self.model, id })
     }
 }
@@ -121,7 +118,7 @@ impl Generation {
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        self.model.generations.borrow_mut().remove(self.id);
+        self.model.generations.borrow_mut().cancel(self.id);
     }
 }
 
@@ -135,6 +132,7 @@ pub fn advance(generations: &[&Generation]) -> Vec<Result<Event>> {
             .collect();
         let ids: Vec<_> = same.iter().map(|&index| generations[index].id).collect();
         let events = model.generations.borrow_mut().step(&ids);
+        debug_assert_eq!(events.len(), same.len(), "a step answers every generation");
         for (index, event) in same.into_iter().zip(events) {
             results[index] = Some(event);
         }

@@ -47,3 +47,25 @@ pub trait Forward {
     /// Frees the cache of a sequence behind its first `tokens` tokens.
     fn truncate(&mut self, sequence: usize, tokens: u32);
 }
+
+impl<F: Forward + ?Sized> Forward for Box<F> {
+    fn vocabulary_tokens(&self) -> usize {
+        (**self).vocabulary_tokens()
+    }
+
+    fn context_tokens(&self) -> u32 {
+        (**self).context_tokens()
+    }
+
+    fn sequences_max(&self) -> usize {
+        (**self).sequences_max()
+    }
+
+    fn forward(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()> {
+        (**self).forward(batch, logits)
+    }
+
+    fn truncate(&mut self, sequence: usize, tokens: u32) {
+        (**self).truncate(sequence, tokens);
+    }
+}

@@ -1,57 +1,234 @@
-//! Tokenizers from GGUF metadata.
-#![allow(unused_variables, clippy::todo)]
+//! Tokenizers from GGUF metadata: byte-level BPE (`tokenizer.ggml.model` = `gpt2`).
+//!
+//! A text goes three ways down: special tokens are cut out, a [pre-tokenizer](pre_tokenizer) cuts
+//! the rest into words, and in each word [merges] join bytes into tokens. The results are those of
+//! llama.cpp, for any bytes; what differs is said where it does.
+//!
+//! This crate does no I/O, uses no randomness and panics on no input.
+#![deny(missing_docs)]
+
+mod alphabet;
+mod characters;
+mod end_of_generation;
+mod error;
+mod merges;
+mod pre_tokenizer;
+mod special;
+mod token_texts;
+mod vocabulary;
+
 use trefoil_gguf::Metadata;
+
+use merges::{Merges, NO_TOKEN, Rule, Scratch, WORD_SYMBOLS_MAX};
+use pre_tokenizer::PreTokenizer;
+use special::{Fragment, SpecialTexts};
+use token_texts::{TokenIndex, TokenTexts};
+
+pub use error::Error;
+pub use vocabulary::{
+    Ids, MERGES_MAX, SPECIAL_TOKEN_BYTES_MAX, TokenType, VOCABULARY_TOKENS_MAX, Vocabulary,
+};
 
 /// A model's tokenizer.
 #[derive(Debug)]
-pub struct Tokenizer {}
-
-/// Why the tokenizer's data cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// placeholder
-    #[error("{0}")]
-    Placeholder(String),
+pub struct Tokenizer {
+    pre_tokenizer: &'static PreTokenizer,
+    /// What each token stands for in text.
+    texts: TokenTexts,
+    /// The token of each byte, or [`NO_TOKEN`].
+    byte_tokens: [u32; 256],
+    merges: Merges,
+    /// Found in text where special tokens are parsed: control, unknown and user-defined tokens.
+    special_texts: SpecialTexts,
+    /// Found in any text.
+    user_defined_texts: SpecialTexts,
+    /// Control and unknown tokens, ascending.
+    special: Vec<u32>,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    adds_bos: bool,
+    adds_eos: bool,
+    end_of_generation: Vec<u32>,
 }
 
 impl Tokenizer {
     /// Builds the tokenizer that `tokenizer.ggml.*` describes.
+    ///
     /// # Errors
-    /// [`Error`] naming key and cure; `Error::Unsupported...` names what is supported.
+    /// [`Error`] naming key and cure; [`Error::UnsupportedModel`] and
+    /// [`Error::UnsupportedPreTokenizer`] name what is supported.
     pub fn from_gguf(metadata: &Metadata) -> Result<Tokenizer, Error> {
-        todo!()
+        Tokenizer::new(&Vocabulary::from_gguf(metadata)?)
     }
+
+    /// Builds the tokenizer of a vocabulary.
+    ///
+    /// Merges of or into texts that the vocabulary lacks are ignored. (llama.cpp applies them and
+    /// then takes the result apart again, losing bytes outside ASCII.)
+    ///
+    /// # Errors
+    /// [`Error`] naming key and cure.
+    pub fn new(vocabulary: &Vocabulary<'_>) -> Result<Tokenizer, Error> {
+        let name = vocabulary.pre_tokenizer;
+        let pre_tokenizer = PreTokenizer::find(name)
+            .ok_or_else(|| Error::UnsupportedPreTokenizer(name.to_owned()))?;
+        vocabulary.check()?;
+        let tokens = &vocabulary.tokens;
+        let index = TokenIndex::new(tokens).map_err(|(first, second)| {
+            let text = tokens.get(first as usize).copied().unwrap_or_default();
+            Error::DuplicateToken { text: shown(text), first, second }
+        })?;
+
+        let mut types = vocabulary.token_types.clone();
+        types.resize(tokens.len(), TokenType::Normal);
+        let end_of_generation = end_of_generation::find(&vocabulary.ids, &index, &mut types);
+
+        let texts = texts(tokens, &types)?;
+        let of_type = |wanted: &'static [TokenType]| {
+            let numbered = (0_u32..).zip(&types);
+            numbered.filter(|(_, each)| wanted.contains(each)).map(|(token, _)| token)
+        };
+        use TokenType::{Control, Unknown, UserDefined};
+        Ok(Tokenizer {
+            pre_tokenizer,
+            byte_tokens: std::array::from_fn(|byte| {
+                let mut buffer = [0; 4];
+                let character = alphabet::character(byte as u8).encode_utf8(&mut buffer);
+                index.find(character.as_bytes()).unwrap_or(NO_TOKEN)
+            }),
+            merges: merges(&vocabulary.merges, &index, tokens.len())?,
+            special_texts: SpecialTexts::new(of_type(&[Control, Unknown, UserDefined]), &texts),
+            user_defined_texts: SpecialTexts::new(of_type(&[UserDefined]), &texts),
+            special: of_type(&[Control, Unknown]).collect(),
+            texts,
+            bos: vocabulary.ids.bos,
+            eos: vocabulary.ids.eos,
+            adds_bos: vocabulary.adds_bos,
+            adds_eos: vocabulary.adds_eos,
+            end_of_generation,
+        })
+    }
+
     /// Text to tokens. `add_special`: BOS/EOS as the model wants. `parse_special`: texts of
-    /// special tokens become these tokens.
+    /// special tokens become these tokens; without it only user-defined ones do.
+    ///
+    /// A byte that begins no UTF-8 character counts as U+FFFD. A byte for which the vocabulary has
+    /// no token is left out.
     pub fn encode(&self, text: &[u8], add_special: bool, parse_special: bool) -> Vec<u32> {
-        todo!()
+        let mut tokens = Vec::new();
+        tokens.extend(self.bos.filter(|_| add_special && self.adds_bos));
+        let special = if parse_special { &self.special_texts } else { &self.user_defined_texts };
+        let mut scratch = Scratch::default();
+        special.split(text, &self.texts, |fragment| match fragment {
+            Fragment::Token(token) => tokens.push(token),
+            Fragment::Text(text) => {
+                let text = characters::repair(text);
+                self.pre_tokenizer.words(&text, |word| {
+                    for part in word.chunks(WORD_SYMBOLS_MAX) {
+                        let bytes = part.iter();
+                        let symbols = bytes.map(|&byte| self.byte_tokens[usize::from(byte)]);
+                        self.merges.apply(symbols, &mut scratch, &mut tokens);
+                    }
+                });
+            }
+        });
+        tokens.extend(self.eos.filter(|_| add_special && self.adds_eos));
+        tokens
     }
-    /// Bytes of one token as it appears in text (a special token: its name, `<|im_end|>`). `None` beyond the vocabulary.
+
+    /// Bytes of one token as it appears in text (a special token: its name, `<|im_end|>`). `None`
+    /// beyond the vocabulary.
     pub fn token_bytes(&self, token: u32) -> Option<&[u8]> {
-        todo!()
+        self.texts.get(token)
     }
+
     /// Whether the token is a control token that text output leaves out.
     pub fn is_special(&self, token: u32) -> bool {
-        todo!()
+        self.special.binary_search(&token).is_ok()
     }
+
     /// Size of the vocabulary.
     pub fn vocabulary_tokens(&self) -> u32 {
-        todo!()
+        // `VOCABULARY_TOKENS_MAX` is a `u32`.
+        self.texts.len() as u32
     }
+
     /// Token that begins a text, if the model names one.
     pub fn bos(&self) -> Option<u32> {
-        todo!()
+        self.bos
     }
+
     /// Token that ends a text, if the model names one.
     pub fn eos(&self) -> Option<u32> {
-        todo!()
+        self.eos
     }
+
     /// Whether the model wants BOS in front of a text.
     pub fn adds_bos(&self) -> bool {
-        todo!()
+        self.adds_bos
     }
+
+    /// Whether the model wants EOS behind a text.
+    pub fn adds_eos(&self) -> bool {
+        self.adds_eos
+    }
+
     /// Tokens that end a generation, ascending.
     pub fn end_of_generation(&self) -> &[u32] {
-        todo!()
+        &self.end_of_generation
+    }
+}
+
+/// What the tokens stand for in text.
+fn texts(tokens: &[&[u8]], types: &[TokenType]) -> Result<TokenTexts, Error> {
+    // Decoding never makes a text longer.
+    let bytes = tokens.iter().map(|text| text.len()).fold(0, usize::saturating_add);
+    let mut texts = TokenTexts::try_with_capacity(tokens.len(), bytes)
+        .map_err(|_| Error::OutOfMemory(bytes as u64))?;
+    for ((token, text), token_type) in (0_u32..).zip(tokens).zip(types) {
+        match token_type {
+            TokenType::Normal => texts.push(|bytes| alphabet::decode_into(text, bytes)),
+            TokenType::Unused => texts.push(|_| ()),
+            TokenType::Unknown | TokenType::Control | TokenType::UserDefined => {
+                if text.len() > SPECIAL_TOKEN_BYTES_MAX {
+                    return Err(Error::SpecialTokenTooLong { token, bytes: text.len() });
+                }
+                texts.push(|bytes| bytes.extend_from_slice(text));
+            }
+        }
+    }
+    Ok(texts)
+}
+
+/// The merges by the numbers of their tokens.
+fn merges(merges: &[&[u8]], index: &TokenIndex<'_>, tokens: usize) -> Result<Merges, Error> {
+    let out_of_memory = |_| Error::OutOfMemory((merges.len() * size_of::<Rule>()) as u64);
+    let mut rules = Vec::new();
+    rules.try_reserve_exact(merges.len()).map_err(out_of_memory)?;
+    let mut whole = Vec::new();
+    for (rank, merge) in (0_u32..).zip(merges) {
+        // The first space from the second byte on, as in llama.cpp.
+        let space = merge.iter().skip(1).position(|&byte| byte == b' ').map(|place| place + 1);
+        let parts = space.and_then(|space| Some((merge.get(..space)?, merge.get(space + 1..)?)));
+        let Some((left, right)) = parts.filter(|(_, right)| !right.is_empty()) else {
+            return Err(Error::MalformedMerge { index: rank as usize, text: shown(merge) });
+        };
+        whole.clear();
+        whole.extend_from_slice(left);
+        whole.extend_from_slice(right);
+        let found = (index.find(left), index.find(right), index.find(&whole));
+        if let (Some(left), Some(right), Some(merged)) = found {
+            rules.push(Rule { left, right, rank, merged });
+        }
+    }
+    Merges::new(rules, tokens).map_err(out_of_memory)
+}
+
+/// A text of the file for a message, cut where it is long.
+fn shown(text: &[u8]) -> String {
+    const BYTES_MAX: usize = 64;
+    match text.get(..BYTES_MAX) {
+        Some(start) if text.len() > BYTES_MAX => format!("{}…", String::from_utf8_lossy(start)),
+        _ => String::from_utf8_lossy(text).into_owned(),
     }
 }

@@ -1,0 +1,152 @@
+//! The KV cache: keys and values of each sequence's tokens.
+
+use trefoil_contract::{Error, Result};
+use trefoil_kernels::{AttentionScratch, HeadCache, OutOfMemory};
+
+use crate::config::Config;
+
+/// Tokens by which a cache grows at least: so seldom that copying does not matter, so little that
+/// short sequences stay small.
+const STEP_TOKENS: usize = 256;
+
+const PURPOSE: &str = "the KV cache; lower `context-tokens` or `sequences-max`";
+
+/// Keys and values of all sequences. Memory is taken as sequences grow.
+pub(crate) struct Cache {
+    sequences: Vec<Sequence>,
+    /// Tokens of each sequence that are computed in all blocks.
+    tokens: Vec<u32>,
+    heads_count: usize,
+    kv_heads: usize,
+    head_length: usize,
+    context_tokens: usize,
+}
+
+/// `[block][KV head]`; empty until the sequence is used. A share of the KV heads makes it shorter.
+type Sequence = Vec<HeadCache>;
+
+impl Cache {
+    /// Room for sequences of at most `context_tokens`, all empty.
+    pub(crate) fn new(config: &Config, sequences_max: usize, context_tokens: u32) -> Cache {
+        Cache {
+            sequences: (0..sequences_max).map(|_| Sequence::new()).collect(),
+            tokens: vec![0; sequences_max],
+            heads_count: config.blocks * config.kv_heads,
+            kv_heads: config.kv_heads,
+            head_length: config.head_length,
+            context_tokens: context_tokens as usize,
+        }
+    }
+
+    /// Tokens that the cache holds of each sequence.
+    pub(crate) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.sequences.iter().flatten().map(|head| head.bytes() as u64).sum()
+    }
+
+    /// Makes room for `tokens` behind those of a sequence.
+    ///
+    /// # Errors
+    /// `out-of-memory`.
+    pub(crate) fn reserve(&mut self, sequence: usize, tokens: usize) -> Result<()> {
+        let needed_tokens = self.tokens[sequence] as usize + tokens;
+        let step = needed_tokens.next_multiple_of(STEP_TOKENS).min(self.context_tokens);
+        // Keys and values, in u64: a product that memory cannot hold still has a size to report.
+        let token_bytes = self.heads_count as u64 * self.head_length as u64 * 8;
+        let out_of_memory = || Error::OutOfMemory {
+            needed_bytes: token_bytes.saturating_mul(step as u64),
+            purpose: PURPOSE.to_owned(),
+        };
+        let heads = &mut self.sequences[sequence];
+        if heads.is_empty() {
+            heads.try_reserve_exact(self.heads_count).map_err(|_| out_of_memory())?;
+            heads.extend((0..self.heads_count).map(|_| HeadCache::new(self.head_length)));
+        }
+        for head in heads {
+            head.reserve(step.max(needed_tokens)).map_err(|_| out_of_memory())?;
+        }
+        Ok(())
+    }
+
+    /// One block of a sequence.
+    pub(crate) fn layer(&mut self, sequence: usize, block: usize) -> Layer<'_> {
+        let heads = &mut self.sequences[sequence][block * self.kv_heads..][..self.kv_heads];
+        Layer { heads, head_length: self.head_length }
+    }
+
+    /// Counts tokens that were appended in all blocks.
+    pub(crate) fn keep(&mut self, sequence: usize, tokens: usize) {
+        self.tokens[sequence] += tokens as u32;
+    }
+
+    /// Forgets the tokens of a sequence behind its first `tokens`. Keeps the memory.
+    pub(crate) fn truncate(&mut self, sequence: usize, tokens: u32) {
+        let Some(held) = self.tokens.get_mut(sequence) else { return };
+        *held = tokens.min(*held);
+        for head in &mut self.sequences[sequence] {
+            head.truncate(*held as usize);
+        }
+    }
+
+    /// Gives the memory of an empty sequence back, for other sequences to use.
+    pub(crate) fn free_if_empty(&mut self, sequence: usize) {
+        if self.tokens.get(sequence) == Some(&0) {
+            self.sequences[sequence] = Sequence::new();
+        }
+    }
+}
+
+/// The KV heads of one block of one sequence.
+pub(crate) struct Layer<'a> {
+    heads: &'a mut [HeadCache],
+    head_length: usize,
+}
+
+impl Layer<'_> {
+    /// Appends tokens: both are `[tokens][KV heads][head]`.
+    ///
+    /// # Errors
+    /// Memory does not suffice, which [`Cache::reserve`] rules out.
+    pub(crate) fn append(&mut self, keys: &[f32], values: &[f32]) -> Result<(), OutOfMemory> {
+        let keys = keys.chunks_exact(self.head_length);
+        let heads = keys.zip(values.chunks_exact(self.head_length));
+        let count = self.heads.len();
+        for (index, (key, value)) in heads.enumerate() {
+            self.heads[index % count].append(key, value)?;
+        }
+        Ok(())
+    }
+
+    /// Attention of the tokens from `position` on to all up to themselves: `queries` and `out` are
+    /// `[tokens][query heads][head]`.
+    ///
+    /// # Errors
+    /// Memory for the scores does not suffice.
+    pub(crate) fn attend(
+        &self,
+        position: usize,
+        queries: &[f32],
+        scratch: &mut AttentionScratch,
+        out: &mut [f32],
+    ) -> Result<(), OutOfMemory> {
+        // Vaswani et al., 2017, section 3.2.1.
+        let scale = 1.0 / (self.head_length as f32).sqrt();
+        let tokens = self.heads.first().map_or(0, HeadCache::tokens) - position;
+        let token_length = queries.len() / tokens;
+        let group_length = token_length / self.heads.len();
+        // Head by head, so that one head's keys and values stay in the processor's cache.
+        for (index, head) in self.heads.iter().enumerate() {
+            for token in 0..tokens {
+                let start = token * token_length + index * group_length;
+                let group = start..start + group_length;
+                let visible = 0..position + token + 1;
+                head.attend(&queries[group.clone()], visible, scale, scratch, &mut out[group])?;
+            }
+        }
+        Ok(())
+    }
+}

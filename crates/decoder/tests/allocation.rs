@@ -1,0 +1,51 @@
+//! Decoding must not allocate: in a sandbox the heap only grows, and its pieces never come back.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use trefoil_decoder::{Decoder, Options};
+use trefoil_fixtures::{TinyLlama, tiny_llama};
+use trefoil_generation::{Forward, Logits, Span};
+use trefoil_gguf::{Gguf, TensorType};
+
+thread_local! {
+    /// Allocations of this thread; other threads are the test runner's.
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: all calls are passed on unchanged to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps to the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps to the contract of `dealloc`; `start` came from `System`.
+        unsafe { System.dealloc(start, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn decoding_does_not_allocate_in_steady_state() -> Result<(), Box<dyn std::error::Error>> {
+    let file = tiny_llama(&TinyLlama::with_matrices(TensorType::Q4_1));
+    let gguf = Gguf::read(&file)?;
+    let options = Options { context_tokens: 0, sequences_max: 1 };
+    let mut decoder = Decoder::load(&gguf, &file, options)?;
+    let mut logits = Vec::new();
+    let mut step = |position, tokens: &[u32]| {
+        let span = Span { sequence: 0, position, tokens, logits: Logits::Last };
+        let before = COUNT.get();
+        decoder.forward(&[span], &mut logits).map(|()| COUNT.get() - before)
+    };
+    assert!(step(0, &[7; 80])? > 0, "the counter does not count");
+    for position in 80..120 {
+        assert_eq!(step(position, &[7])?, 0, "allocations at position {position}");
+    }
+    Ok(())
+}

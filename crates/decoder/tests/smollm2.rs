@@ -1,0 +1,120 @@
+//! The real model against golden data from llama.cpp (`tests/reference/README.md` says how they
+//! were made).
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use trefoil_decoder::{Decoder, Options};
+use trefoil_fixtures::golden::{self, Both, Continuation, MARGIN_DECISIVE};
+use trefoil_generation::{Forward, Logits, Span};
+use trefoil_gguf::{Gguf, Source};
+
+/// Root mean square of the distance from the oracle's 64 best logits, over all prompts. llama.cpp
+/// itself, which rounds activations to 8 bits as the kernels do, is 0.158 to 0.169 away.
+const LOGITS_RMS_MAX: f64 = 0.25;
+/// The same for each prompt, without what shifts all logits alike: that has no effect on
+/// probabilities and is most of a single prompt's distance (llama.cpp: up to 0.19 of 0.22).
+const LOGITS_SHAPE_RMS_MAX: f64 = 0.2;
+/// Greedy texts to compare; each costs about 50 steps.
+const GREEDY_PROMPTS: usize = 2;
+
+/// The file without reading all of it into memory.
+struct FileSource(File, u64);
+
+impl Source for FileSource {
+    fn size(&self) -> u64 {
+        self.1
+    }
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), String> {
+        self.0.read_exact_at(buffer, offset).map_err(|error| error.to_string())
+    }
+}
+
+/// One decoder for all tests of this file: loading takes longer than computing.
+fn decoder() -> MutexGuard<'static, Decoder> {
+    static DECODER: OnceLock<Mutex<Decoder>> = OnceLock::new();
+    let load = || {
+        let path = std::env::var_os("TREFOIL_SMOLLM2")
+            .expect("run `cargo xtask test`, which fetches the model and sets TREFOIL_SMOLLM2");
+        let file = File::open(path).expect("TREFOIL_SMOLLM2 names a file");
+        let size = file.metadata().expect("a size").len();
+        let source = FileSource(file, size);
+        let gguf = Gguf::read(&source).expect("a GGUF file");
+        let options = Options { context_tokens: 2048, sequences_max: 1 };
+        Mutex::new(Decoder::load(&gguf, &source, options).expect("a llama model"))
+    };
+    DECODER.get_or_init(load).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn forward(decoder: &mut Decoder, position: u32, tokens: &[u32]) -> Vec<f32> {
+    let span = Span { sequence: 0, position, tokens, logits: Logits::Last };
+    let mut logits = Vec::new();
+    decoder.forward(&[span], &mut logits).expect("room in the context");
+    logits
+}
+
+#[test]
+fn last_logits_are_as_near_to_the_oracle_as_rounding_allows() {
+    let mut decoder = decoder();
+    let cases = golden::smollm2().logits;
+    assert_eq!(cases.len(), 5);
+    let mut all = Vec::new();
+    for Both { oracle, .. } in cases {
+        let logits = forward(&mut decoder, 0, &oracle.prompt_ids);
+        assert_eq!(oracle.ids.len(), 64);
+        let ours = oracle.ids.iter().map(|id| f64::from(logits[*id as usize]));
+        let distances: Vec<f64> = ours.zip(&oracle.values).map(|(a, b)| a - b).collect();
+        let shift = distances.iter().sum::<f64>() / distances.len() as f64;
+        let shape: Vec<f64> = distances.iter().map(|distance| distance - shift).collect();
+        let (whole, shape) = (rms(&distances), rms(&shape));
+        println!("rms {whole:.3}, without the shift {shape:.3}: {:?}", oracle.prompt);
+        assert!(shape <= LOGITS_SHAPE_RMS_MAX, "rms {shape} for {:?}", oracle.prompt);
+        all.extend(distances);
+    }
+    println!("rms {:.3} over all prompts", rms(&all));
+    assert!(rms(&all) <= LOGITS_RMS_MAX, "rms {} over all prompts", rms(&all));
+}
+
+fn rms(values: &[f64]) -> f64 {
+    (values.iter().map(|value| value * value).sum::<f64>() / values.len() as f64).sqrt()
+}
+
+#[test]
+fn greedy_text_first_differs_where_the_margin_is_small() {
+    let mut decoder = decoder();
+    let golden = golden::smollm2();
+    assert!(golden.greedy.len() >= GREEDY_PROMPTS);
+    for Both { llama_cpp, oracle } in &golden.greedy[..GREEDY_PROMPTS] {
+        let count = llama_cpp.ids.len().max(oracle.ids.len());
+        let ours = greedy(&mut decoder, &oracle.prompt_ids, count, &golden.eog_ids);
+        let [llama_cpp, oracle] = [llama_cpp, oracle].map(|theirs| first_difference(&ours, theirs));
+        println!("first difference from llama.cpp: {llama_cpp:?}, from the oracle: {oracle:?}");
+        let agrees = |margin: Option<f64>| margin.is_none_or(|margin| margin <= MARGIN_DECISIVE);
+        assert!(agrees(llama_cpp) || agrees(oracle), "margins {llama_cpp:?}, {oracle:?}: {ours:?}");
+    }
+}
+
+/// The margin of their choice where the texts differ first. Both end where the model ends them.
+fn first_difference(ours: &[u32], theirs: &Continuation) -> Option<f64> {
+    let at = ours.iter().zip(&theirs.ids).position(|(a, b)| a != b)?;
+    Some(theirs.margin_top1_top2[at])
+}
+
+/// The likeliest tokens one after another, to the end of the text or `count`.
+fn greedy(decoder: &mut Decoder, prompt: &[u32], count: usize, ends: &[u32]) -> Vec<u32> {
+    let mut ids = Vec::new();
+    let mut logits = forward(decoder, 0, prompt);
+    while ids.len() < count {
+        let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
+        let best = best.expect("a vocabulary") as u32;
+        let position = (prompt.len() + ids.len()) as u32;
+        ids.push(best);
+        if ends.contains(&best) {
+            break;
+        }
+        logits = forward(decoder, position, &[best]);
+    }
+    ids
+}

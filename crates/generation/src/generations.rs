@@ -1,0 +1,383 @@
+//! The generation loop over many sequences.
+
+mod scoring;
+mod slot;
+
+use std::collections::HashSet;
+
+use trefoil_contract::{Done, Error, Event, PromptProgress, Result};
+use trefoil_settings::RequestSettings;
+
+use crate::{Forward, Logits, Sampler, Span, TextStream, Vocabulary};
+use slot::{Generation, Slot};
+
+/// Names a generation of one [`Generations`]; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GenerationId(u64);
+
+/// What a generation needs beside [`RequestSettings`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GenerationOptions {
+    /// Added to the logits of single tokens.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// The number that the generation's events carry.
+    pub choice: u32,
+}
+
+/// All generations of one model: a slot for each sequence that the forward pass can cache.
+///
+/// The life of a generation: [`start`](Self::start) takes a slot and computes nothing. Each
+/// [`step`](Self::step) with its id then does one of these:
+///
+/// - while more of the prompt than one chunk is missing, it computes a chunk: a `prompt-progress`;
+/// - it computes the rest of the prompt, or the last token, and chooses one token: a `delta` with
+///   that token, a token that ends the answer included, and with the text that has become certain.
+///   When the token ends the answer, the delta brings all text that was held back;
+/// - after that delta it computes nothing: a `done`. The slot is free then.
+///
+/// Later steps answer [`Error::Finished`]. After any other error a generation stands where it
+/// stood: it can be stepped again or cancelled.
+///
+/// A free slot keeps its tokens cached. A new prompt takes the free slot with which it shares the
+/// longest beginning and computes only the rest, but at least its last token.
+#[derive(Debug)]
+pub struct Generations<F, V> {
+    forward: F,
+    vocabulary: V,
+    prefill_tokens: usize,
+    slots: Vec<Slot>,
+    /// Rows of the last batch; kept for its memory.
+    logits: Vec<f32>,
+    /// Counts uses of slots, to know the least recent.
+    clock: u64,
+    next_id: u64,
+}
+
+/// What a batch computes for one slot: its next `length` tokens.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    slot: usize,
+    length: usize,
+    logits: Logits,
+}
+
+impl Work {
+    fn rows(&self) -> usize {
+        match self.logits {
+            Logits::None => 0,
+            Logits::Last => 1,
+            Logits::All => self.length,
+        }
+    }
+}
+
+impl<F: Forward, V: Vocabulary> Generations<F, V> {
+    /// Generations over a forward pass whose cache is empty. One step computes at most
+    /// `prefill_tokens` of a prompt (0 counts as 1).
+    pub fn new(forward: F, vocabulary: V, prefill_tokens: u32) -> Self {
+        let slots = (0..forward.sequences_max()).map(|_| Slot::default()).collect();
+        Generations {
+            forward,
+            vocabulary,
+            prefill_tokens: usize::try_from(prefill_tokens.max(1)).unwrap_or(usize::MAX),
+            slots,
+            logits: Vec::new(),
+            clock: 0,
+            next_id: 0,
+        }
+    }
+
+    /// The forward pass.
+    pub fn forward(&self) -> &F {
+        &self.forward
+    }
+
+    /// The vocabulary.
+    pub fn vocabulary(&self) -> &V {
+        &self.vocabulary
+    }
+
+    /// Generations that hold a slot.
+    pub fn active(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.generation.is_some()).count()
+    }
+
+    /// Takes a slot for a prompt. Computes nothing.
+    ///
+    /// # Errors
+    /// - [`Error::InvalidArgument`]: no token, a token beyond the vocabulary, in the prompt or the
+    ///   logit bias, or what [`Sampler::new`] refuses.
+    /// - [`Error::InvalidSetting`]: what [`TextStream::new`] refuses.
+    /// - [`Error::ContextOverflow`]: the prompt leaves no room for a token.
+    /// - [`Error::Busy`]: no slot is free.
+    pub fn start(
+        &mut self,
+        prompt: Vec<u32>,
+        settings: &RequestSettings,
+        options: &GenerationOptions,
+    ) -> Result<GenerationId> {
+        self.check(&prompt, 1)?;
+        for (token, _) in &options.logit_bias {
+            self.check_token(*token, "the logit bias")?;
+        }
+        let sampler = Sampler::new(settings, &options.logit_bias)?;
+        let text = TextStream::new(&settings.stop)?;
+        let index = self.free_slot(&prompt)?;
+        let reused = self.reuse(index, &prompt);
+        let id = GenerationId(self.next_id);
+        self.next_id += 1;
+        let slot = &mut self.slots[index];
+        slot.generation = Some(Generation {
+            id,
+            choice: options.choice,
+            prompt_tokens: prompt.len(),
+            reused_tokens: reused,
+            max_tokens: match settings.max_tokens {
+                0 => usize::MAX,
+                tokens => usize::try_from(tokens).unwrap_or(usize::MAX),
+            },
+            sampler,
+            text,
+            ended: None,
+        });
+        slot.tokens = prompt;
+        Ok(id)
+    }
+
+    /// Does one step for each of `ids`, all in one batch, and answers in their order.
+    ///
+    /// # Errors
+    /// Each id has its own: [`Error::Finished`] after the end or [`cancel`](Self::cancel),
+    /// [`Error::Duplicate`] for an id that stands in the list before,
+    /// [`Error::InvalidArgument`] for one that was never given out, and what the forward pass or
+    /// the [`Sampler`] answer. When memory does not suffice, what free slots have cached is given
+    /// up first; if it still does not, each sequence is tried alone, so that one that fails leaves
+    /// the others as they would be without it.
+    pub fn step(&mut self, ids: &[GenerationId]) -> Vec<Result<Event>> {
+        let mut seen = HashSet::new();
+        let mut work = Vec::new();
+        let mut places = Vec::new();
+        let mut results = Vec::with_capacity(ids.len());
+        for (place, id) in ids.iter().enumerate() {
+            let result = match self.slot_of(*id) {
+                _ if !seen.insert(*id) => Err(Error::Duplicate),
+                Err(error) => Err(error),
+                Ok(index) => match self.finish(index) {
+                    Some(done) => Ok(Event::Done(done)),
+                    None => {
+                        places.push(place);
+                        work.push(self.next_work(index));
+                        // Stands until the batch has been computed.
+                        Err(Error::Finished)
+                    }
+                },
+            };
+            results.push(result);
+        }
+        for (place, result) in places.into_iter().zip(self.advance(&work)) {
+            results[place] = result;
+        }
+        results
+    }
+
+    /// Ends a generation without an event and frees its slot. Nothing happens if it has ended.
+    pub fn cancel(&mut self, id: GenerationId) {
+        if let Ok(index) = self.slot_of(id) {
+            self.slots[index].release();
+        }
+    }
+
+    fn slot_of(&self, id: GenerationId) -> Result<usize> {
+        let holds = |slot: &Slot| slot.generation.as_ref().is_some_and(|held| held.id == id);
+        match self.slots.iter().position(holds) {
+            Some(index) => Ok(index),
+            None if id.0 < self.next_id => Err(Error::Finished),
+            None => Err(Error::InvalidArgument(format!("there is no generation {}", id.0))),
+        }
+    }
+
+    /// The end of a generation whose last delta has been given; frees its slot.
+    fn finish(&mut self, index: usize) -> Option<Done> {
+        let slot = &mut self.slots[index];
+        let generation = slot.generation.as_ref()?;
+        let done = Done {
+            choice: generation.choice,
+            reason: generation.ended?,
+            usage: generation.usage(slot.tokens.len()),
+        };
+        slot.release();
+        Some(done)
+    }
+
+    fn next_work(&self, index: usize) -> Work {
+        let missing = self.slots[index].missing();
+        match missing > self.prefill_tokens {
+            true => Work { slot: index, length: self.prefill_tokens, logits: Logits::None },
+            false => Work { slot: index, length: missing, logits: Logits::Last },
+        }
+    }
+
+    /// Computes a batch and answers for each part of it.
+    fn advance(&mut self, work: &[Work]) -> Vec<Result<Event>> {
+        if work.is_empty() {
+            return Vec::new();
+        }
+        match self.compute(work) {
+            Ok(()) => self.take(work),
+            Err(Error::OutOfMemory { .. } | Error::ContextOverflow { .. }) if work.len() > 1 => {
+                let alone = |work: &Work| match self.compute(std::slice::from_ref(work)) {
+                    Ok(()) => self.take(std::slice::from_ref(work)).remove(0),
+                    Err(error) => Err(error),
+                };
+                work.iter().map(alone).collect()
+            }
+            Err(error) => work.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    /// Books a batch that was computed, and chooses tokens from its logits.
+    fn take(&mut self, work: &[Work]) -> Vec<Result<Event>> {
+        let Generations { forward, vocabulary, slots, logits, .. } = self;
+        let context = usize::try_from(forward.context_tokens()).unwrap_or(usize::MAX);
+        let mut rows = logits.chunks_exact_mut(forward.vocabulary_tokens().max(1));
+        let mut take_one = |work: &Work| {
+            let slot = &mut slots[work.slot];
+            let row = match work.logits {
+                Logits::None => None,
+                Logits::Last | Logits::All => rows.next(),
+            };
+            // Booked only when the token is chosen: a choice that fails can be made again.
+            let event = match row {
+                Some(row) => Event::Delta(slot.choose(row, vocabulary, context)?),
+                None => slot.progress(work.length),
+            };
+            slot.cached += work.length;
+            Ok(event)
+        };
+        work.iter().map(&mut take_one).collect()
+    }
+
+    /// Runs the forward pass; `logits` holds its rows then. Books nothing.
+    fn compute(&mut self, work: &[Work]) -> Result<()> {
+        match self.run(work) {
+            Err(Error::OutOfMemory { .. }) if self.give_up_free_caches(work) => self.run(work),
+            result => result,
+        }
+    }
+
+    fn run(&mut self, work: &[Work]) -> Result<()> {
+        self.clock += 1;
+        for work in work {
+            self.slots[work.slot].used = self.clock;
+        }
+        let spans: Vec<_> = work
+            .iter()
+            .map(|work| {
+                let slot = &self.slots[work.slot];
+                Span {
+                    sequence: work.slot,
+                    position: slot::count(slot.cached),
+                    tokens: &slot.tokens[slot.cached..slot.cached + work.length],
+                    logits: work.logits,
+                }
+            })
+            .collect();
+        self.forward.forward(&spans, &mut self.logits)?;
+        let rows: usize = work.iter().map(Work::rows).sum();
+        let expected = rows.saturating_mul(self.forward.vocabulary_tokens());
+        if self.logits.len() != expected {
+            return Err(Error::Other {
+                code: "engine-fault".into(),
+                message: format!(
+                    "the forward pass gave {} logits where {expected} were asked for",
+                    self.logits.len()
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// Frees what slots without a generation have cached, except those at work. Answers whether
+    /// there was anything.
+    fn give_up_free_caches(&mut self, work: &[Work]) -> bool {
+        let mut freed = false;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let at_work = work.iter().any(|work| work.slot == index);
+            if slot.generation.is_none() && !at_work && slot.cached > 0 {
+                slot.clear();
+                self.forward.truncate(index, 0);
+                freed = true;
+            }
+        }
+        freed
+    }
+
+    /// Checks tokens that are to be computed, and that `more` fit behind them.
+    fn check(&self, tokens: &[u32], more: u64) -> Result<()> {
+        if tokens.is_empty() {
+            return Err(Error::InvalidArgument(
+                "there are no tokens to begin with; this model adds none of its own to an empty \
+                 text: pass at least one"
+                    .into(),
+            ));
+        }
+        let needed_tokens = tokens.len() as u64 + more;
+        let available_tokens = u64::from(self.forward.context_tokens());
+        if needed_tokens > available_tokens {
+            return Err(Error::ContextOverflow { needed_tokens, available_tokens });
+        }
+        for (index, token) in tokens.iter().enumerate() {
+            self.check_token(*token, format_args!("place {index} of the tokens"))?;
+        }
+        Ok(())
+    }
+
+    fn check_token(&self, token: u32, place: impl std::fmt::Display) -> Result<()> {
+        let vocabulary_tokens = self.forward.vocabulary_tokens();
+        if usize::try_from(token).is_ok_and(|token| token < vocabulary_tokens) {
+            return Ok(());
+        }
+        Err(Error::InvalidArgument(format!(
+            "token {token} at {place} is beyond the vocabulary of {vocabulary_tokens} tokens"
+        )))
+    }
+
+    /// The free slot to use for `tokens`.
+    fn free_slot(&self, tokens: &[u32]) -> Result<usize> {
+        slot::choose_free(&self.slots, tokens).ok_or_else(|| {
+            Error::Busy(format!(
+                "all {} places for generations are taken; finish or drop one first, or raise \
+                 `sequences-max`",
+                self.slots.len()
+            ))
+        })
+    }
+
+    /// Keeps of a slot's cache what `tokens` begin with, less than all of them. Answers how many.
+    fn reuse(&mut self, index: usize, tokens: &[u32]) -> usize {
+        let slot = &mut self.slots[index];
+        let reused = slot.shared(tokens).min(tokens.len().saturating_sub(1));
+        if reused < slot.cached {
+            self.forward.truncate(index, slot::count(reused));
+        }
+        slot.cached = reused;
+        slot.tokens.truncate(reused);
+        reused
+    }
+}
+
+impl Slot {
+    fn progress(&self, length: usize) -> Event {
+        let generation = self.generation.as_ref();
+        Event::PromptProgress(PromptProgress {
+            choice: generation.map_or(0, |generation| generation.choice),
+            done_tokens: slot::count(self.cached + length),
+            total_tokens: generation.map_or(0, |generation| slot::count(generation.prompt_tokens)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! A forward pass whose logits are a function of a sequence's tokens, and which checks its caller.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use trefoil_contract::{Error, Result};
+
+use crate::{Forward, Logits, Span, Vocabulary};
+
+pub(super) const VOCABULARY_TOKENS: usize = 24;
+/// Ends a generation.
+pub(super) const END: u32 = 0;
+/// Has no text.
+pub(super) const SPECIAL: u32 = 1;
+
+/// What the test sees of the forward pass.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Tokens of each sequence that are in the cache.
+    pub(super) caches: Vec<Vec<u32>>,
+    /// Tokens computed in batches that succeeded.
+    pub(super) computed_tokens: usize,
+    /// Lengths of the spans of each batch.
+    pub(super) batches: Vec<Vec<usize>>,
+    /// Sequences whose spans fail, with what.
+    pub(super) failing: Vec<(usize, Error)>,
+    /// Tokens that all sequences together can hold.
+    pub(super) cached_tokens_max: Option<usize>,
+    /// Gives NaN for logits.
+    pub(super) damaged: bool,
+}
+
+pub(super) struct FakeForward {
+    pub(super) context_tokens: u32,
+    pub(super) seen: Rc<RefCell<Seen>>,
+}
+
+impl FakeForward {
+    pub(super) fn new(sequences: usize, context_tokens: u32) -> Self {
+        let seen = Seen { caches: vec![Vec::new(); sequences], ..Seen::default() };
+        FakeForward { context_tokens, seen: Rc::new(RefCell::new(seen)) }
+    }
+}
+
+/// Pseudo-random logits from -3 to 3 for the tokens so far.
+pub(super) fn logits_behind(tokens: &[u32]) -> Vec<f32> {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for token in tokens {
+        hash = (hash ^ u64::from(*token)).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+    }
+    let logit = |token: u64| {
+        let mixed = (hash ^ token).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        ((mixed >> 40) as f32 / (1u32 << 24) as f32) * 6.0 - 3.0
+    };
+    (0..VOCABULARY_TOKENS as u64).map(logit).collect()
+}
+
+impl Forward for FakeForward {
+    fn vocabulary_tokens(&self) -> usize {
+        VOCABULARY_TOKENS
+    }
+
+    fn context_tokens(&self) -> u32 {
+        self.context_tokens
+    }
+
+    fn sequences_max(&self) -> usize {
+        self.seen.borrow().caches.len()
+    }
+
+    fn forward(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()> {
+        let mut seen = self.seen.borrow_mut();
+        assert!(!batch.is_empty(), "an empty batch");
+        seen.batches.push(batch.iter().map(|span| span.tokens.len()).collect());
+        for (index, span) in batch.iter().enumerate() {
+            assert!(!span.tokens.is_empty(), "an empty span");
+            let earlier = &batch[..index];
+            assert!(
+                earlier.iter().all(|other| other.sequence != span.sequence),
+                "a sequence twice"
+            );
+            let cache = &mut seen.caches[span.sequence];
+            assert!(span.position as usize <= cache.len(), "a gap in the cache");
+            cache.truncate(span.position as usize);
+            assert!(span.position as usize + span.tokens.len() <= self.context_tokens as usize);
+        }
+        for span in batch {
+            let failing = seen.failing.iter().find(|(sequence, _)| *sequence == span.sequence);
+            if let Some((_, error)) = failing {
+                return Err(error.clone());
+            }
+        }
+        let held: usize = seen.caches.iter().map(Vec::len).sum();
+        let new: usize = batch.iter().map(|span| span.tokens.len()).sum();
+        if seen.cached_tokens_max.is_some_and(|max| held + new > max) {
+            return Err(Error::OutOfMemory { needed_bytes: new as u64, purpose: "test".into() });
+        }
+        logits.clear();
+        for span in batch {
+            for (index, token) in span.tokens.iter().enumerate() {
+                seen.caches[span.sequence].push(*token);
+                let wanted = match span.logits {
+                    Logits::None => false,
+                    Logits::Last => index + 1 == span.tokens.len(),
+                    Logits::All => true,
+                };
+                if wanted {
+                    logits.extend(logits_behind(&seen.caches[span.sequence]));
+                }
+            }
+            seen.computed_tokens += span.tokens.len();
+        }
+        if seen.damaged {
+            logits.fill(f32::NAN);
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, sequence: usize, tokens: u32) {
+        self.seen.borrow_mut().caches[sequence].truncate(tokens as usize);
+    }
+}
+
+/// Token 0 ends, 1 is special, 2 to 5 are the bytes of one character, the others letters.
+pub(super) struct FakeVocabulary;
+
+impl Vocabulary for FakeVocabulary {
+    fn token_bytes(&self, token: u32) -> Option<&[u8]> {
+        const BYTES: [&[u8]; VOCABULARY_TOKENS] = [
+            b"<end>",
+            b"<special>",
+            b"\xF0",
+            b"\x9F",
+            b"\x98",
+            b"\x80",
+            b"a",
+            b"b",
+            b"c",
+            b"ab",
+            b"bc",
+            b"ca",
+            b" ",
+            b"\xC3\xA4",
+            b"\xC3",
+            b"\xA4",
+            b"d",
+            b"e",
+            b"f",
+            b"de",
+            b"ef",
+            b"fd",
+            b"\n",
+            b"",
+        ];
+        BYTES.get(usize::try_from(token).ok()?).copied()
+    }
+
+    fn is_special(&self, token: u32) -> bool {
+        token <= SPECIAL
+    }
+
+    fn ends_generation(&self, token: u32) -> bool {
+        token == END
+    }
+}

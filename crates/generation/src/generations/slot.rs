@@ -1,0 +1,129 @@
+//! A place for one sequence: what is cached, and the generation that holds it.
+
+use std::cmp::Reverse;
+
+use trefoil_contract::{Delta, Error, FinishReason, Result, Usage};
+
+use super::GenerationId;
+use crate::{Sampler, TextStream, Vocabulary};
+
+/// A sequence of the forward pass.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// The first `cached` ones are in the cache; those behind are to be computed.
+    pub(super) tokens: Vec<u32>,
+    /// Never more than `tokens`.
+    pub(super) cached: usize,
+    /// When it was computed last; 0 for never.
+    pub(super) used: u64,
+    /// Who holds it; free without.
+    pub(super) generation: Option<Generation>,
+}
+
+/// An answer under way.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) id: GenerationId,
+    pub(super) choice: u32,
+    /// The first so many of the slot's tokens are the prompt, the others the answer.
+    pub(super) prompt_tokens: usize,
+    pub(super) reused_tokens: usize,
+    pub(super) max_tokens: usize,
+    pub(super) sampler: Sampler,
+    pub(super) text: TextStream,
+    /// Set with the last delta.
+    pub(super) ended: Option<FinishReason>,
+}
+
+/// A number of tokens; a context is never longer than a `u32` counts.
+pub(super) fn count(tokens: usize) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
+
+impl Generation {
+    pub(super) fn usage(&self, tokens: usize) -> Usage {
+        Usage {
+            prompt_tokens: count(self.prompt_tokens),
+            cached_tokens: count(self.reused_tokens),
+            generated_tokens: count(tokens - self.prompt_tokens),
+        }
+    }
+}
+
+impl Slot {
+    /// Tokens that the cache lacks.
+    pub(super) fn missing(&self) -> usize {
+        self.tokens.len() - self.cached
+    }
+
+    /// How many of `tokens`, from the first on, are in the cache.
+    pub(super) fn shared(&self, tokens: &[u32]) -> usize {
+        self.tokens[..self.cached].iter().zip(tokens).take_while(|(a, b)| a == b).count()
+    }
+
+    /// Ends the generation; what is cached stays.
+    pub(super) fn release(&mut self) {
+        self.generation = None;
+        self.tokens.truncate(self.cached);
+    }
+
+    /// Forgets what was cached.
+    pub(super) fn clear(&mut self) {
+        self.tokens = Vec::new();
+        self.cached = 0;
+    }
+
+    /// Chooses the next token from the logits behind all of `tokens`.
+    pub(super) fn choose(
+        &mut self,
+        logits: &mut [f32],
+        vocabulary: &impl Vocabulary,
+        context_tokens: usize,
+    ) -> Result<Delta> {
+        let generation = self.generation.as_mut().ok_or(Error::Finished)?;
+        let token = generation.sampler.sample(logits, &self.tokens)?;
+        self.tokens.push(token);
+        let mut text = String::new();
+        let mut stopped = false;
+        let ends = vocabulary.ends_generation(token);
+        if !ends && !vocabulary.is_special(token) {
+            let bytes = vocabulary.token_bytes(token).unwrap_or_default();
+            stopped = generation.text.push(bytes, &mut text);
+        }
+        generation.ended = if ends {
+            Some(FinishReason::Stop)
+        } else if stopped {
+            Some(FinishReason::StopText)
+        } else if self.tokens.len() - generation.prompt_tokens >= generation.max_tokens {
+            Some(FinishReason::Length)
+        } else if self.tokens.len() > context_tokens {
+            // The token that was chosen has no place to be computed at.
+            Some(FinishReason::ContextFull)
+        } else {
+            None
+        };
+        if generation.ended.is_some() && generation.text.finish(&mut text) {
+            generation.ended = Some(FinishReason::StopText);
+        }
+        Ok(Delta {
+            choice: generation.choice,
+            text,
+            tokens: vec![token],
+            log_probabilities: Vec::new(),
+        })
+    }
+}
+
+/// The free slot for `tokens`: the one that shares the longest beginning with them, the least
+/// recently used among equals. A slot counts as sharing only if that keeps at least half of what it
+/// has cached: otherwise two dialogues with the same system prompt would take each other's slot
+/// while empty ones are left. Without one, an empty slot, or the least recently used.
+pub(super) fn choose_free(slots: &[Slot], tokens: &[u32]) -> Option<usize> {
+    let free = || slots.iter().enumerate().filter(|(_, slot)| slot.generation.is_none());
+    let sharing = free()
+        .map(|(index, slot)| (index, slot, slot.shared(tokens)))
+        .filter(|(_, slot, shared)| *shared > 0 && *shared >= slot.cached.div_ceil(2))
+        .max_by_key(|(index, slot, shared)| (*shared, Reverse((slot.used, *index))));
+    let oldest = || free().min_by_key(|(index, slot)| (slot.cached > 0, slot.used, *index));
+    sharing.map(|(index, ..)| index).or_else(|| oldest().map(|(index, _)| index))
+}

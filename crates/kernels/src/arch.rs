@@ -1,0 +1,131 @@
+//! What a kernel asks of an instruction set. Algorithms are written once over [`Simd`]; the files
+//! in `arch/` are thin.
+//!
+//! Every operation has one meaning, down to the bits, in all sets, with one exception: under
+//! relaxed SIMD [`Simd::mul_add`] may round once instead of twice.
+
+use std::ops::{Add, Div, Mul, Sub};
+
+use crate::activations::Activations;
+
+// A build has one set; its tests compare it with those below it.
+#[cfg(target_feature = "relaxed-simd")]
+pub(crate) mod relaxed;
+#[cfg(any(test, not(target_feature = "simd128")))]
+pub(crate) mod scalar;
+#[cfg(all(target_feature = "simd128", any(test, not(target_feature = "relaxed-simd"))))]
+pub(crate) mod simd128;
+#[cfg(target_feature = "simd128")]
+pub(crate) mod wasm;
+
+/// The instruction set that the public functions use.
+#[cfg(target_feature = "relaxed-simd")]
+pub(crate) type Active = relaxed::Relaxed;
+/// The instruction set that the public functions use.
+#[cfg(all(target_feature = "simd128", not(target_feature = "relaxed-simd")))]
+pub(crate) type Active = simd128::Simd128;
+/// The instruction set that the public functions use.
+#[cfg(not(target_feature = "simd128"))]
+pub(crate) type Active = scalar::Scalar;
+
+/// Four f32 lanes.
+pub(crate) trait F32x4:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
+    type I: I32x4;
+    fn splat(value: f32) -> Self;
+    fn load(values: &[f32; 4]) -> Self;
+    fn store(self, values: &mut [f32; 4]);
+    /// Four f32, little-endian.
+    fn load_bytes(values: &[u8; 16]) -> Self;
+    /// Four f16, little-endian, times 2^-112: a shift instead of a conversion. The callers fold
+    /// the factor into a multiplication that they do anyway. Infinity and NaN, which no weight
+    /// is, read as numbers from 65536 on.
+    fn load_halves(values: &[u8; 8]) -> Self;
+    /// `other` where it is smaller, else `self`: a NaN in `self` stays.
+    fn or_smaller(self, other: Self) -> Self;
+    /// `other` where it is larger, else `self`: a NaN in `self` stays.
+    fn or_larger(self, other: Self) -> Self;
+    fn abs(self) -> Self;
+    /// To the nearest integer, ties to even.
+    fn nearest(self) -> Self;
+    /// Towards zero, saturating; NaN gives 0.
+    fn truncate(self) -> Self::I;
+    /// The lanes' bits.
+    fn bits(self) -> Self::I;
+    /// The reverse of [`F32x4::bits`].
+    fn from_bits(bits: Self::I) -> Self;
+    /// `self` where it is not below `limit`, else 0. Keeps NaN.
+    fn zero_below(self, tested: Self, limit: Self) -> Self;
+    /// Lanes 0 and 2 of both, then lanes 1 and 3 of both.
+    fn unzip(self, other: Self) -> (Self, Self);
+    /// The reverse of [`F32x4::unzip`].
+    fn zip(self, other: Self) -> (Self, Self);
+
+    /// The sum of the lanes, in the one order that all sets share.
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let mut lanes = [0.0; 4];
+        self.store(&mut lanes);
+        (lanes[0] + lanes[2]) + (lanes[1] + lanes[3])
+    }
+
+    /// The largest lane.
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        let mut lanes = [0.0; 4];
+        self.store(&mut lanes);
+        let or_larger = |a: f32, b: f32| if a < b { b } else { a };
+        or_larger(or_larger(lanes[0], lanes[2]), or_larger(lanes[1], lanes[3]))
+    }
+}
+
+/// Four i32 lanes; arithmetic wraps.
+pub(crate) trait I32x4: Copy + Add<Output = Self> + Sub<Output = Self> {
+    type F: F32x4;
+    fn splat(value: i32) -> Self;
+    fn to_array(self) -> [i32; 4];
+    fn shift_left<const BITS: u32>(self) -> Self;
+    /// Rounded to the nearest f32.
+    fn to_f32(self) -> Self::F;
+}
+
+/// Integer products of 16 rows of weights (four vectors of four rows) with one token, a step of
+/// two or four columns at a time. All sums are exact.
+pub(crate) trait Dot: Copy {
+    type I: I32x4;
+    /// Columns in a step.
+    const STEP_COLUMNS: usize;
+    /// Weights of a step.
+    type Weights: Copy;
+    /// Activations of a step, in the form that the instructions want.
+    type X: Copy;
+    /// Sums over at most 32 columns.
+    type Sum: Copy;
+    /// The steps' weights.
+    fn weights(body: &[u8]) -> &[Self::Weights];
+    /// The steps' activations, of all tokens, one after the other.
+    fn activations(activations: &Activations) -> &[Self::X];
+    fn zero() -> [Self::Sum; 4];
+    fn step(sums: [Self::Sum; 4], weights: &Self::Weights, x: &Self::X) -> [Self::Sum; 4];
+    fn totals(sums: [Self::Sum; 4]) -> [Self::I; 4];
+}
+
+/// An instruction set.
+pub(crate) trait Simd: Copy + 'static {
+    /// As users see it.
+    const NAME: &'static str;
+    type F: F32x4<I = Self::I>;
+    type I: I32x4<F = Self::F>;
+    /// On 4-bit weights as matrices hold them.
+    type Nibbles: Dot<I = Self::I>;
+    /// On what [`Simd::unpack_nibbles`] makes of them for several tokens.
+    type NibblePanel: Dot<I = Self::I>;
+    /// On 8-bit weights as matrices hold them.
+    type Bytes: Dot<I = Self::I>;
+
+    /// `a * b + c`.
+    fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// 32 bytes hold 4 columns of 16 rows (see `formats`); to one byte per weight.
+    fn unpack_nibbles(packed: &[u8; 32], panel: &mut [u8; 64]);
+}

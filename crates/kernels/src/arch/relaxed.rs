@@ -1,0 +1,124 @@
+//! Relaxed SIMD: faster, and multiply-adds may differ in the last bit between machines.
+
+use core::arch::wasm32::*;
+
+use super::wasm::{Bytes, Floats, Integers, load, splat_bytes, store};
+use super::{Dot, Simd};
+use crate::activations::Activations;
+
+/// Relaxed SIMD.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Relaxed;
+
+/// The sum of 16-bit sums. 8 steps of at most 2 * 15 * 127 are 30,480: they stay exact.
+#[inline(always)]
+fn totals(sums: [v128; 4]) -> [Integers; 4] {
+    sums.map(|sum| Integers(i32x4_extadd_pairwise_i16x8(sum)))
+}
+
+/// Adds products of weights from 0 to 15: there the relaxed dot product is exact everywhere.
+#[inline(always)]
+fn add_dot(sum: v128, x: v128, weights: v128) -> v128 {
+    i16x8_add(sum, i16x8_relaxed_dot_i8x16_i7x16(x, weights))
+}
+
+/// 4-bit weights, unpacked as they are used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nibbles;
+
+impl Dot for Nibbles {
+    type I = Integers;
+    const STEP_COLUMNS: usize = 4;
+    type Weights = [[u8; 16]; 2];
+    type X = [i8; 4];
+    type Sum = v128;
+    #[inline(always)]
+    fn weights(body: &[u8]) -> &[Self::Weights] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn activations(activations: &Activations) -> &[[i8; 4]] {
+        &activations.bytes
+    }
+    #[inline(always)]
+    fn zero() -> [v128; 4] {
+        [i16x8_splat(0); 4]
+    }
+    #[inline(always)]
+    fn step(mut sums: [v128; 4], weights: &Self::Weights, x: &[i8; 4]) -> [v128; 4] {
+        let x = splat_bytes(x);
+        let low = u8x16_splat(0x0f);
+        for (j, vector) in weights.iter().enumerate() {
+            let vector = load(vector);
+            sums[2 * j] = add_dot(sums[2 * j], x, v128_and(vector, low));
+            sums[2 * j + 1] = add_dot(sums[2 * j + 1], x, v128_and(u16x8_shr(vector, 4), low));
+        }
+        sums
+    }
+    #[inline(always)]
+    fn totals(sums: [v128; 4]) -> [Integers; 4] {
+        totals(sums)
+    }
+}
+
+/// 4-bit weights, unpacked to one byte each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NibblePanel;
+
+impl Dot for NibblePanel {
+    type I = Integers;
+    const STEP_COLUMNS: usize = 4;
+    type Weights = [[u8; 16]; 4];
+    type X = [i8; 4];
+    type Sum = v128;
+    #[inline(always)]
+    fn weights(body: &[u8]) -> &[Self::Weights] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn activations(activations: &Activations) -> &[[i8; 4]] {
+        &activations.bytes
+    }
+    #[inline(always)]
+    fn zero() -> [v128; 4] {
+        [i16x8_splat(0); 4]
+    }
+    #[inline(always)]
+    fn step(mut sums: [v128; 4], weights: &Self::Weights, x: &[i8; 4]) -> [v128; 4] {
+        let x = splat_bytes(x);
+        for (sum, vector) in sums.iter_mut().zip(weights) {
+            *sum = add_dot(*sum, x, load(vector));
+        }
+        sums
+    }
+    #[inline(always)]
+    fn totals(sums: [v128; 4]) -> [Integers; 4] {
+        totals(sums)
+    }
+}
+
+impl Simd for Relaxed {
+    const NAME: &'static str = "relaxed-simd";
+    type F = Floats;
+    type I = Integers;
+    type Nibbles = Nibbles;
+    type NibblePanel = NibblePanel;
+    type Bytes = Bytes;
+
+    #[inline(always)]
+    fn mul_add(a: Floats, b: Floats, c: Floats) -> Floats {
+        Floats(f32x4_relaxed_madd(a.0, b.0, c.0))
+    }
+
+    #[inline(always)]
+    fn unpack_nibbles(packed: &[u8; 32], panel: &mut [u8; 64]) {
+        let low = u8x16_splat(0x0f);
+        let halves = packed.as_chunks::<16>().0.iter();
+        for (half, places) in halves.zip(panel.as_chunks_mut::<32>().0) {
+            let vector = load(half);
+            let places = places.as_chunks_mut::<16>().0;
+            store(v128_and(vector, low), &mut places[0]);
+            store(v128_and(u16x8_shr(vector, 4), low), &mut places[1]);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Portable: plain arrays, which LLVM turns into the vectors of the machine it compiles for.
+//! Also the reference for the other sets.
+
+use std::ops::{Add, Div, Mul, Sub};
+
+use super::{Dot, F32x4, I32x4, Simd};
+use crate::activations::Activations;
+
+/// Plain arrays.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scalar;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Floats([f32; 4]);
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Integers([i32; 4]);
+
+macro_rules! lanewise {
+    ($type:ident: $($trait:ident $method:ident $operation:expr;)*) => {$(
+        impl $trait for $type {
+            type Output = $type;
+            #[inline(always)]
+            fn $method(self, other: $type) -> $type {
+                $type(std::array::from_fn(|i| $operation(self.0[i], other.0[i])))
+            }
+        }
+    )*};
+}
+
+lanewise! { Floats:
+    Add add |a: f32, b: f32| a + b;
+    Sub sub |a: f32, b: f32| a - b;
+    Mul mul |a: f32, b: f32| a * b;
+    Div div |a: f32, b: f32| a / b;
+}
+
+lanewise! { Integers:
+    Add add i32::wrapping_add;
+    Sub sub i32::wrapping_sub;
+}
+
+impl Floats {
+    #[inline(always)]
+    fn map<T>(self, f: impl Fn(f32) -> T) -> [T; 4] {
+        self.0.map(f)
+    }
+}
+
+impl F32x4 for Floats {
+    type I = Integers;
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self([value; 4])
+    }
+    #[inline(always)]
+    fn load(values: &[f32; 4]) -> Self {
+        Self(*values)
+    }
+    #[inline(always)]
+    fn store(self, values: &mut [f32; 4]) {
+        *values = self.0;
+    }
+    #[inline(always)]
+    fn load_bytes(values: &[u8; 16]) -> Self {
+        let values = values.as_chunks::<4>().0;
+        Self(std::array::from_fn(|i| f32::from_le_bytes(values[i])))
+    }
+    #[inline(always)]
+    fn load_halves(values: &[u8; 8]) -> Self {
+        Self(std::array::from_fn(|i| {
+            let half = i16::from_le_bytes([values[2 * i], values[2 * i + 1]]);
+            f32::from_bits((i32::from(half) << 13) as u32 & 0x8fff_e000)
+        }))
+    }
+    #[inline(always)]
+    fn or_smaller(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| if other.0[i] < self.0[i] { other.0[i] } else { self.0[i] }))
+    }
+    #[inline(always)]
+    fn or_larger(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| if self.0[i] < other.0[i] { other.0[i] } else { self.0[i] }))
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Self(self.map(f32::abs))
+    }
+    #[inline(always)]
+    fn nearest(self) -> Self {
+        Self(self.map(f32::round_ties_even))
+    }
+    #[inline(always)]
+    fn truncate(self) -> Integers {
+        Integers(self.map(|value| value as i32))
+    }
+    #[inline(always)]
+    fn bits(self) -> Integers {
+        Integers(self.map(|value| value.to_bits() as i32))
+    }
+    #[inline(always)]
+    fn from_bits(bits: Integers) -> Self {
+        Self(bits.0.map(|bits| f32::from_bits(bits as u32)))
+    }
+    #[inline(always)]
+    fn zero_below(self, tested: Self, limit: Self) -> Self {
+        Self(std::array::from_fn(|i| if tested.0[i] < limit.0[i] { 0.0 } else { self.0[i] }))
+    }
+    #[inline(always)]
+    fn unzip(self, other: Self) -> (Self, Self) {
+        let (a, b) = (self.0, other.0);
+        (Self([a[0], a[2], b[0], b[2]]), Self([a[1], a[3], b[1], b[3]]))
+    }
+    #[inline(always)]
+    fn zip(self, other: Self) -> (Self, Self) {
+        let (a, b) = (self.0, other.0);
+        (Self([a[0], b[0], a[1], b[1]]), Self([a[2], b[2], a[3], b[3]]))
+    }
+}
+
+impl I32x4 for Integers {
+    type F = Floats;
+    #[inline(always)]
+    fn splat(value: i32) -> Self {
+        Self([value; 4])
+    }
+    #[inline(always)]
+    fn to_array(self) -> [i32; 4] {
+        self.0
+    }
+    #[inline(always)]
+    fn shift_left<const BITS: u32>(self) -> Self {
+        Self(self.0.map(|value| value << BITS))
+    }
+    #[inline(always)]
+    fn to_f32(self) -> Floats {
+        Floats(self.0.map(|value| value as f32))
+    }
+}
+
+/// 4-bit weights, unpacked as they are used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nibbles;
+
+impl Dot for Nibbles {
+    type I = Integers;
+    const STEP_COLUMNS: usize = 4;
+    type Weights = [u8; 32];
+    type X = [i8; 4];
+    type Sum = Integers;
+    #[inline(always)]
+    fn weights(body: &[u8]) -> &[[u8; 32]] {
+        body.as_chunks().0
+    }
+    #[inline(always)]
+    fn activations(activations: &Activations) -> &[[i8; 4]] {
+        &activations.bytes
+    }
+    #[inline(always)]
+    fn zero() -> [Integers; 4] {
+        [Integers([0; 4]); 4]
+    }
+    #[inline(always)]
+    fn step(mut sums: [Integers; 4], weights: &[u8; 32], x: &[i8; 4]) -> [Integers; 4] {
+        for (pair, half) in sums.as_chunks_mut::<2>().0.iter_mut().zip(weights.as_chunks::<16>().0)
+        {
+            for (row, bytes) in half.as_chunks::<4>().0.iter().enumerate() {
+                for (byte, x) in bytes.iter().zip(x) {
+                    pair[0].0[row] += i32::from(byte & 15) * i32::from(*x);
+                    pair[1].0[row] += i32::from(byte >> 4) * i32::from(*x);
+                }
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn totals(sums: [Integers; 4]) -> [Integers; 4] {
+        sums
+    }
+}
+
+/// 8-bit weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bytes;
+
+impl Dot for Bytes {
+    type I = Integers;
+    const STEP_COLUMNS: usize = 2;
+    type Weights = [u8; 32];
+    type X = [i16; 2];
+    type Sum = Integers;
+    #[inline(always)]
+    fn weights(body: &[u8]) -> &[[u8; 32]] {
+        body.as_chunks().0
+    }
+    #[inline(always)]
+    fn activations(activations: &Activations) -> &[[i16; 2]] {
+        &activations.pairs
+    }
+    #[inline(always)]
+    fn zero() -> [Integers; 4] {
+        [Integers([0; 4]); 4]
+    }
+    #[inline(always)]
+    fn step(mut sums: [Integers; 4], weights: &[u8; 32], x: &[i16; 2]) -> [Integers; 4] {
+        for (sum, rows) in sums.iter_mut().zip(weights.as_chunks::<8>().0) {
+            for (sum, row) in sum.0.iter_mut().zip(rows.as_chunks::<2>().0) {
+                *sum += i32::from(row[0] as i8) * i32::from(x[0])
+                    + i32::from(row[1] as i8) * i32::from(x[1]);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn totals(sums: [Integers; 4]) -> [Integers; 4] {
+        sums
+    }
+}
+
+impl Simd for Scalar {
+    const NAME: &'static str = "scalar";
+    type F = Floats;
+    type I = Integers;
+    type Nibbles = Nibbles;
+    type NibblePanel = Bytes;
+    type Bytes = Bytes;
+
+    #[inline(always)]
+    fn mul_add(a: Floats, b: Floats, c: Floats) -> Floats {
+        a * b + c
+    }
+
+    #[inline(always)]
+    fn unpack_nibbles(packed: &[u8; 32], panel: &mut [u8; 64]) {
+        for row in 0..16 {
+            let (vector, lane) = (row / 4, row % 4);
+            for column in 0..4 {
+                let byte = packed[vector / 2 * 16 + lane * 4 + column];
+                let nibble = if vector % 2 == 0 { byte & 15 } else { byte >> 4 };
+                panel[column % 2 * 32 + row * 2 + column / 2] = nibble;
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What happens between the matrices.
+
+use crate::arch::{Active, F32x4, I32x4, Simd};
+
+/// `out[i] = x[i] * weight[i] / sqrt(mean of x^2 + eps)`.
+/// # Panics
+/// Unless all have the same length.
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    rms_norm_with::<Active>(x, weight, eps, out);
+}
+
+/// Makes logits or scores probabilities: `exp(x[i]) / sum of exp(x[j])`.
+pub fn softmax(x: &mut [f32]) {
+    softmax_with::<Active>(x);
+}
+
+/// `gate[i] = silu(gate[i]) * up[i]` with `silu(x) = x / (1 + exp(-x))`.
+/// # Panics
+/// Unless both have the same length.
+pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
+    silu_mul_with::<Active>(gate, up);
+}
+
+/// `x[i] += y[i]`.
+/// # Panics
+/// Unless both have the same length.
+pub fn add(x: &mut [f32], y: &[f32]) {
+    add_with::<Active>(x, y);
+}
+
+pub(crate) fn rms_norm_with<S: Simd>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert!(x.len() == weight.len() && x.len() == out.len(), "vectors of one length");
+    let factor = S::F::splat(1.0 / (sum_of_squares::<S>(x) / x.len() as f32 + eps).sqrt());
+    let (vectors, rest) = x.as_chunks::<4>();
+    let (weight_vectors, weight_rest) = weight.as_chunks::<4>();
+    let (out_vectors, out_rest) = out.as_chunks_mut::<4>();
+    for ((x, weight), out) in vectors.iter().zip(weight_vectors).zip(out_vectors) {
+        (S::F::load(x) * factor * S::F::load(weight)).store(out);
+    }
+    let last = padded::<S>(rest, 0.0) * factor * padded::<S>(weight_rest, 0.0);
+    store_first::<S>(last, out_rest);
+}
+
+/// Sixteen partial sums, then the sums of these.
+fn sum_of_squares<S: Simd>(x: &[f32]) -> f32 {
+    let mut sums = [S::F::splat(0.0); 4];
+    let (chunks, rest) = x.as_chunks::<16>();
+    for chunk in chunks {
+        for (sum, vector) in sums.iter_mut().zip(chunk.as_chunks().0) {
+            let vector = S::F::load(vector);
+            *sum = S::mul_add(vector, vector, *sum);
+        }
+    }
+    for (sum, vector) in sums.iter_mut().zip(rest.chunks(4)) {
+        let vector = padded::<S>(vector, 0.0);
+        *sum = S::mul_add(vector, vector, *sum);
+    }
+    ((sums[0] + sums[1]) + (sums[2] + sums[3])).sum()
+}
+
+pub(crate) fn softmax_with<S: Simd>(x: &mut [f32]) {
+    let sum = exp_from_largest::<S>(x);
+    let inverse = S::F::splat(1.0 / sum);
+    map::<S>(x, |x| x * inverse);
+}
+
+/// `x[i] = exp(x[i] - largest)`; returns the sum, in four partial sums.
+pub(crate) fn exp_from_largest<S: Simd>(x: &mut [f32]) -> f32 {
+    let (vectors, rest) = x.as_chunks_mut::<4>();
+    let mut largest = padded::<S>(rest, f32::NEG_INFINITY);
+    for vector in vectors.iter() {
+        largest = largest.or_larger(S::F::load(vector));
+    }
+    let largest = S::F::splat(largest.largest());
+    let mut sum = S::F::splat(0.0);
+    for vector in vectors {
+        let e = exp::<S>(S::F::load(vector) - largest);
+        e.store(vector);
+        sum = sum + e;
+    }
+    let e = exp::<S>(padded::<S>(rest, f32::NEG_INFINITY) - largest);
+    store_first::<S>(e, rest);
+    (sum + e).sum()
+}
+
+pub(crate) fn silu_mul_with<S: Simd>(gate: &mut [f32], up: &[f32]) {
+    let one = S::F::splat(1.0);
+    let zero = S::F::splat(0.0);
+    zip::<S>(gate, up, |gate, up| gate / (one + exp::<S>(zero - gate)) * up);
+}
+
+pub(crate) fn add_with<S: Simd>(x: &mut [f32], y: &[f32]) {
+    zip::<S>(x, y, |x, y| x + y);
+}
+
+/// The exponential function.
+///
+/// With `n` the nearest integer to `x / ln 2`, `exp(x) = 2^n * exp(r)` and `|r| <= ln(2) / 2`,
+/// where a polynomial of degree 6 is within 3.1e-9; its coefficients minimise the largest
+/// relative error (Lawson's algorithm). With rounding the relative error stays below
+/// [`EXP_ERROR_MAX`]. Below -87 the result is 0, above 88 it is `exp(88)`.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(x: S::F) -> S::F {
+    let c = S::F::splat;
+    let bounded = x.or_smaller(c(EXP_LARGEST)).or_larger(c(EXP_SMALLEST));
+    // Adding this leaves the nearest integer in the lowest bits: no conversion is needed.
+    let shifter = c(12_582_912.0); // 1.5 * 2^23
+    let shifted = bounded * c(std::f32::consts::LOG2_E) + shifter;
+    let n = shifted - shifter;
+    // ln 2 in two parts; the first has so few bits that its product with `n` is exact.
+    let r = bounded - n * c(0.693_359_4) - n * c(-2.121_944_4e-4);
+    let mut p = c(1.381_454_8e-3);
+    for coefficient in [8.368_747e-3, 4.166_839e-2, 1.666_652e-1, 4.999_999_4e-1] {
+        p = S::mul_add(p, r, c(coefficient));
+    }
+    let p = S::mul_add(r * r, p, r) + c(1.0);
+    let power = shifted.bits().shift_left::<23>() + S::I::splat(0x3f80_0000);
+    (p * S::F::from_bits(power)).zero_below(x, c(EXP_SMALLEST))
+}
+
+const EXP_SMALLEST: f32 = -87.0;
+const EXP_LARGEST: f32 = 88.0;
+
+/// Bound of the relative error of [`exp`] between -87 and 88.
+#[cfg(test)]
+pub(crate) const EXP_ERROR_MAX: f64 = 1.5e-7;
+
+/// Four values, the missing ones replaced.
+#[inline(always)]
+pub(crate) fn padded<S: Simd>(values: &[f32], missing: f32) -> S::F {
+    let mut lanes = [missing; 4];
+    lanes[..values.len()].copy_from_slice(values);
+    S::F::load(&lanes)
+}
+
+#[inline(always)]
+pub(crate) fn store_first<S: Simd>(vector: S::F, values: &mut [f32]) {
+    let mut lanes = [0.0; 4];
+    vector.store(&mut lanes);
+    values.copy_from_slice(&lanes[..values.len()]);
+}
+
+#[inline(always)]
+fn map<S: Simd>(x: &mut [f32], f: impl Fn(S::F) -> S::F) {
+    let (vectors, rest) = x.as_chunks_mut::<4>();
+    for vector in vectors {
+        f(S::F::load(vector)).store(vector);
+    }
+    store_first::<S>(f(padded::<S>(rest, 0.0)), rest);
+}
+
+#[inline(always)]
+fn zip<S: Simd>(x: &mut [f32], y: &[f32], f: impl Fn(S::F, S::F) -> S::F) {
+    assert!(x.len() == y.len(), "vectors of one length");
+    let (vectors, rest) = x.as_chunks_mut::<4>();
+    let (others, others_rest) = y.as_chunks::<4>();
+    for (vector, other) in vectors.iter_mut().zip(others) {
+        f(S::F::load(vector), S::F::load(other)).store(vector);
+    }
+    store_first::<S>(f(padded::<S>(rest, 0.0), padded::<S>(others_rest, 0.0)), rest);
+}

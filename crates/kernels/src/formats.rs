@@ -1,0 +1,78 @@
+//! How matrices lie in memory: 16 rows ("a group") side by side, so that a vector's lanes are
+//! rows, and in one stream in the order in which they are read.
+//!
+//! GGUF's blocks are described in ggml's `ggml-common.h` (`block_q4_0` and so on).
+
+use crate::arch::{Dot, F32x4, Simd};
+
+mod bytes;
+mod floats;
+mod nibbles;
+
+pub(crate) use bytes::Q8_0;
+pub(crate) use floats::{F16, F32};
+pub(crate) use nibbles::{Q4_0, Q4_1};
+
+/// Rows of a group.
+pub(crate) const GROUP_ROWS: usize = 16;
+
+/// Columns of a quantised block, and of a block of activations.
+pub(crate) const BLOCK_COLUMNS: usize = 32;
+
+/// [`F32x4::load_halves`] reads f16 times 2^-112. The activations take a share of the way back
+/// and the finished outputs the other, because the whole of it would overflow for large
+/// activations, and none of it lose small sums. Powers of two round nothing.
+pub(crate) const SCALE_SHARE: f32 = f32::from_bits((127 + 56) << 23);
+
+/// A half precision number as [`F32x4::load_halves`] reads it.
+pub(crate) fn half_to_f32(bytes: [u8; 2]) -> f32 {
+    let bits = (i32::from(i16::from_le_bytes(bytes)) << 13) as u32 & 0x8fff_e000;
+    f32::from_bits(bits) * (SCALE_SHARE * SCALE_SHARE)
+}
+
+/// Storage of a format. A tile holds the blocks at one place of a group's rows.
+pub(crate) trait Layout {
+    /// Columns of a block.
+    const BLOCK_COLUMNS: usize;
+    /// Bytes of a block in GGUF.
+    const BLOCK_BYTES: usize;
+    /// Bytes of a tile.
+    const TILE_BYTES: usize;
+    /// Puts a GGUF block into row `lane` of a tile, which is all zeros there.
+    fn store(tile: &mut [u8], lane: usize, block: &[u8]);
+    /// Widens row `lane` of a tile.
+    fn load(tile: &[u8], lane: usize, out: &mut [f32]);
+}
+
+/// Formats whose elements are numbers by themselves.
+pub(crate) trait Floating: Layout {
+    /// Makes up for the factor of `load`; the finished outputs take it once more.
+    const SHARE: f32;
+    /// The tile's 16 rows.
+    fn rows<S: Simd>(tile: &[u8]) -> [S::F; 4];
+}
+
+/// Formats of blocks with a scale. A tile is 16 f16 scales, 16 f16 minima if there are any, and
+/// the packed weights.
+pub(crate) trait Quantised: Layout {
+    /// What a packed zero stands for, negated.
+    const OFFSET: i32;
+    /// Whether a block has a minimum, which is added to its weights.
+    const HAS_MINIMUM: bool;
+    /// Bytes before the packed weights.
+    const HEADER_BYTES: usize = if Self::HAS_MINIMUM { 64 } else { 32 };
+    /// Whether several tokens are better served by weights unpacked once.
+    const UNPACKS: bool;
+    /// Multiplies packed weights.
+    type Packed<S: Simd>: Dot<I = S::I>;
+    /// Multiplies unpacked weights.
+    type Panel<S: Simd>: Dot<I = S::I>;
+    /// Unpacks a tile's packed weights.
+    fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]);
+}
+
+/// Four of 16 scales or minima, times 2^-112.
+#[inline(always)]
+pub(crate) fn header_lanes<S: Simd>(header: &[u8], vector: usize) -> S::F {
+    S::F::load_halves(&header.as_chunks::<8>().0[vector])
+}

@@ -1,0 +1,46 @@
+//! 8-bit weights: a step of a tile is two columns of 16 rows, row by row, 32 bytes. Of each four
+//! columns the first step has columns 0 and 2 and the second 1 and 3, the order in which packed
+//! nibbles come apart.
+
+use super::{BLOCK_COLUMNS, GROUP_ROWS, Layout, Quantised, half_to_f32};
+use crate::arch::Simd;
+
+/// Scale; weights from -128 to 127.
+#[allow(non_camel_case_types)]
+pub(crate) struct Q8_0;
+
+impl Layout for Q8_0 {
+    const BLOCK_COLUMNS: usize = BLOCK_COLUMNS;
+    const BLOCK_BYTES: usize = 34;
+    const TILE_BYTES: usize = Self::HEADER_BYTES + GROUP_ROWS * BLOCK_COLUMNS;
+    fn store(tile: &mut [u8], lane: usize, block: &[u8]) {
+        let (header, body) = tile.split_at_mut(Self::HEADER_BYTES);
+        let (scale, weights) = block.split_at(2);
+        header[lane * 2..][..2].copy_from_slice(scale);
+        let steps = body.as_chunks_mut::<64>().0.iter_mut();
+        for (step, [a, b, c, d]) in steps.zip(weights.as_chunks::<4>().0) {
+            step[lane * 2..][..2].copy_from_slice(&[*a, *c]);
+            step[32 + lane * 2..][..2].copy_from_slice(&[*b, *d]);
+        }
+    }
+    fn load(tile: &[u8], lane: usize, out: &mut [f32]) {
+        let (header, body) = tile.split_at(Self::HEADER_BYTES);
+        let scale = half_to_f32(header.as_chunks().0[lane]);
+        let steps = body.as_chunks::<64>().0.iter();
+        for (step, out) in steps.zip(out.as_chunks_mut::<4>().0) {
+            let pairs = step.as_chunks::<2>().0;
+            let ([a, c], [b, d]) = (pairs[lane], pairs[16 + lane]);
+            *out = [a, b, c, d].map(|byte| f32::from(byte as i8) * scale);
+        }
+    }
+}
+
+impl Quantised for Q8_0 {
+    const OFFSET: i32 = 0;
+    const HAS_MINIMUM: bool = false;
+    const UNPACKS: bool = false;
+    type Packed<S: Simd> = S::Bytes;
+    type Panel<S: Simd> = S::Bytes;
+    #[inline(always)]
+    fn unpack<S: Simd>(_: &[u8], _: &mut [u8]) {}
+}

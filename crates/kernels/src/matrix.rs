@@ -1,0 +1,249 @@
+use crate::activations::Activations;
+use crate::arch::{Active, Simd};
+use crate::buffer::Buffer;
+use crate::formats::{F16, F32, GROUP_ROWS, Layout, Q4_0, Q4_1, Q8_0};
+use crate::multiply::{Output, floating, quantised};
+
+/// How a matrix was stored in the model file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(non_camel_case_types, missing_docs)]
+pub enum WeightsType {
+    F32,
+    F16,
+    Q4_0,
+    Q4_1,
+    Q8_0,
+}
+
+/// Runs an expression with `$layout` standing for the type's [`Layout`].
+macro_rules! with_layout {
+    ($weights_type:expr, $layout:ident => $expression:expr) => {
+        match $weights_type {
+            WeightsType::F32 => {
+                type $layout = F32;
+                $expression
+            }
+            WeightsType::F16 => {
+                type $layout = F16;
+                $expression
+            }
+            WeightsType::Q4_0 => {
+                type $layout = Q4_0;
+                $expression
+            }
+            WeightsType::Q4_1 => {
+                type $layout = Q4_1;
+                $expression
+            }
+            WeightsType::Q8_0 => {
+                type $layout = Q8_0;
+                $expression
+            }
+        }
+    };
+}
+
+impl WeightsType {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Q4_0, Self::Q4_1, Self::Q8_0];
+
+    /// Columns of a block: rows are whole blocks.
+    pub fn block_columns(self) -> usize {
+        with_layout!(self, L => L::BLOCK_COLUMNS)
+    }
+
+    /// Bytes of a block in GGUF.
+    pub fn block_bytes(self) -> usize {
+        with_layout!(self, L => L::BLOCK_BYTES)
+    }
+
+    /// Bytes of 16 rows' blocks in memory.
+    fn tile_bytes(self) -> usize {
+        with_layout!(self, L => L::TILE_BYTES)
+    }
+}
+
+/// A weight matrix in kernel layout.
+pub struct Matrix {
+    weights_type: WeightsType,
+    rows: usize,
+    columns: usize,
+    /// Groups of 16 rows; the last is filled up with rows of zeros.
+    memory: Buffer,
+}
+
+/// Memory did not suffice; holds the bytes that were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} bytes of memory are not to be had")]
+pub struct OutOfMemory(pub usize);
+
+impl Matrix {
+    /// Begins a matrix of `rows` by `columns`. Allocates it at once.
+    /// # Errors
+    /// Memory does not suffice.
+    /// # Panics
+    /// If a dimension is 0, or a row not a whole number of blocks
+    /// ([`WeightsType::block_columns`]).
+    pub fn builder(
+        weights_type: WeightsType,
+        rows: usize,
+        columns: usize,
+    ) -> Result<MatrixBuilder, OutOfMemory> {
+        assert!(rows > 0 && columns > 0, "a matrix of {rows} by {columns}");
+        let blocks = columns / weights_type.block_columns();
+        assert!(blocks * weights_type.block_columns() == columns, "whole blocks in {columns}");
+        let bytes = blocks
+            .checked_mul(weights_type.tile_bytes())
+            .and_then(|bytes| bytes.checked_mul(rows.div_ceil(GROUP_ROWS)))
+            .ok_or(OutOfMemory(usize::MAX))?;
+        let memory = Buffer::zeroed(bytes)?;
+        let matrix = Self { weights_type, rows, columns, memory };
+        Ok(MatrixBuilder { matrix, next: Place::default(), pending: Vec::new(), surplus: false })
+    }
+
+    /// Output length.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input length.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// How the weights are stored.
+    pub fn weights_type(&self) -> WeightsType {
+        self.weights_type
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Widens one row to f32 (embedding lookup). `out.len() == columns`.
+    /// # Panics
+    /// If there is no such row, or `out` has another length.
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert!(out.len() == self.columns, "{} of {} columns", out.len(), self.columns);
+        with_layout!(self.weights_type, L => load_row::<L>(&self.memory, row, out));
+    }
+
+    /// `out[t][row] = sum over k of self[row][k] * x[t][k]` for `out.len() / rows` tokens.
+    ///
+    /// Quantised weights multiply the activations' 8-bit values, F32 and F16 the f32 values. An
+    /// output has the same bits whatever the number of tokens, and in whichever matrix its row
+    /// stands.
+    /// # Panics
+    /// Unless the activations were prepared with the matrix's columns for that many tokens.
+    pub fn multiply(&self, activations: &Activations, out: &mut [f32]) {
+        self.multiply_with::<Active>(activations, out);
+    }
+
+    pub(crate) fn multiply_with<S: Simd>(&self, activations: &Activations, out: &mut [f32]) {
+        assert!(
+            activations.columns == self.columns,
+            "activations of {} columns for a matrix of {}",
+            activations.columns,
+            self.columns
+        );
+        assert!(
+            out.len().is_multiple_of(self.rows) && out.len() / self.rows <= activations.tokens,
+            "{} outputs for {} tokens of {} rows",
+            out.len(),
+            activations.tokens,
+            self.rows
+        );
+        let out = Output { values: out, rows: self.rows };
+        match self.weights_type {
+            WeightsType::F32 => floating::<S, F32>(&self.memory, activations, out),
+            WeightsType::F16 => floating::<S, F16>(&self.memory, activations, out),
+            WeightsType::Q4_0 => quantised::<S, Q4_0>(&self.memory, activations, out),
+            WeightsType::Q4_1 => quantised::<S, Q4_1>(&self.memory, activations, out),
+            WeightsType::Q8_0 => quantised::<S, Q8_0>(&self.memory, activations, out),
+        }
+    }
+}
+
+fn load_row<L: Layout>(memory: &[u8], row: usize, out: &mut [f32]) {
+    let group_bytes = out.len() / L::BLOCK_COLUMNS * L::TILE_BYTES;
+    let group = &memory[row / GROUP_ROWS * group_bytes..][..group_bytes];
+    let blocks = out.chunks_exact_mut(L::BLOCK_COLUMNS);
+    for (tile, out) in group.chunks_exact(L::TILE_BYTES).zip(blocks) {
+        L::load(tile, row % GROUP_ROWS, out);
+    }
+}
+
+/// Fills a [`Matrix`] from rows in GGUF's layout, streaming: only an incomplete block waits.
+pub struct MatrixBuilder {
+    matrix: Matrix,
+    next: Place,
+    /// The beginning of a block.
+    pending: Vec<u8>,
+    /// Whether bytes came behind the last block.
+    surplus: bool,
+}
+
+/// Where a block belongs.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    row: usize,
+    block: usize,
+}
+
+impl MatrixBuilder {
+    /// Appends GGUF bytes, any amount at a time.
+    pub fn push(&mut self, bytes: &[u8]) {
+        with_layout!(self.matrix.weights_type, L => self.push_blocks::<L>(bytes));
+    }
+
+    fn push_blocks<L: Layout>(&mut self, mut bytes: &[u8]) {
+        if !self.pending.is_empty() {
+            let missing = (L::BLOCK_BYTES - self.pending.len()).min(bytes.len());
+            let (head, tail) = bytes.split_at(missing);
+            self.pending.extend_from_slice(head);
+            bytes = tail;
+            if self.pending.len() < L::BLOCK_BYTES {
+                return;
+            }
+            let block = std::mem::take(&mut self.pending);
+            self.store::<L>(&block);
+        }
+        let blocks = bytes.chunks_exact(L::BLOCK_BYTES);
+        self.pending.extend_from_slice(blocks.remainder());
+        for block in blocks {
+            self.store::<L>(block);
+        }
+    }
+
+    #[inline(always)]
+    fn store<L: Layout>(&mut self, block: &[u8]) {
+        let blocks = self.matrix.columns / L::BLOCK_COLUMNS;
+        if self.next.row == self.matrix.rows {
+            self.surplus = true;
+            return;
+        }
+        let tile = self.next.row / GROUP_ROWS * blocks + self.next.block;
+        let tile = &mut self.matrix.memory[tile * L::TILE_BYTES..][..L::TILE_BYTES];
+        L::store(tile, self.next.row % GROUP_ROWS, block);
+        self.next.block += 1;
+        if self.next.block == blocks {
+            self.next = Place { row: self.next.row + 1, block: 0 };
+        }
+    }
+
+    /// The finished matrix.
+    /// # Panics
+    /// Unless exactly the matrix's bytes were pushed.
+    pub fn finish(self) -> Matrix {
+        let Self { matrix, next, pending, surplus } = self;
+        assert!(
+            next.row == matrix.rows && pending.is_empty() && !surplus,
+            "the bytes of {} rows were pushed, {}",
+            matrix.rows,
+            if next.row < matrix.rows { "not fewer" } else { "not more" }
+        );
+        matrix
+    }
+}

@@ -1,0 +1,327 @@
+use super::{Random, assert_close, bits, for_each_set, is_exact};
+use crate::arch::Simd;
+use crate::arch::scalar::Scalar;
+use crate::{Activations, Matrix, WeightsType};
+
+/// Largest error as a share of the sum of the absolute products: f32 sums of up to 600 products,
+/// of up to 19 blocks for the quantised types.
+fn tolerance(weights_type: WeightsType) -> f64 {
+    match weights_type {
+        WeightsType::F32 | WeightsType::F16 => 3e-6,
+        WeightsType::Q4_0 | WeightsType::Q4_1 | WeightsType::Q8_0 => 5e-7,
+    }
+}
+
+fn half(bytes: &[u8]) -> f64 {
+    let bits = u16::from_le_bytes([bytes[0], bytes[1]]);
+    let (exponent, mantissa) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+    let magnitude = match exponent {
+        0 => mantissa * 2f64.powi(-24),
+        _ => (1024.0 + mantissa) * 2f64.powi(exponent - 25),
+    };
+    if bits >> 15 == 1 { -magnitude } else { magnitude }
+}
+
+/// Widens a GGUF block, as ggml's `dequantize_row_*` describe it.
+fn widen(weights_type: WeightsType, block: &[u8]) -> Vec<f64> {
+    let nibbles = |bytes: &[u8], value: &dyn Fn(f64) -> f64| {
+        let low = bytes.iter().map(|byte| value(f64::from(byte & 15)));
+        low.chain(bytes.iter().map(|byte| value(f64::from(byte >> 4)))).collect()
+    };
+    match weights_type {
+        WeightsType::F32 => vec![f64::from(f32::from_le_bytes(block.try_into().expect("4")))],
+        WeightsType::F16 => vec![half(block)],
+        WeightsType::Q4_0 => nibbles(&block[2..], &|nibble| (nibble - 8.0) * half(block)),
+        WeightsType::Q4_1 => {
+            nibbles(&block[4..], &|nibble| nibble * half(block) + half(&block[2..]))
+        }
+        WeightsType::Q8_0 => {
+            block[2..].iter().map(|byte| f64::from(*byte as i8) * half(block)).collect()
+        }
+    }
+}
+
+struct Case {
+    weights_type: WeightsType,
+    rows: usize,
+    columns: usize,
+    gguf: Vec<u8>,
+}
+
+impl Case {
+    fn random(weights_type: WeightsType, rows: usize, columns: usize, random: &mut Random) -> Self {
+        let blocks = rows * columns / weights_type.block_columns();
+        let mut gguf = Vec::new();
+        for _ in 0..blocks {
+            let start = gguf.len();
+            match weights_type {
+                WeightsType::F32 => gguf.extend(random.number().to_le_bytes()),
+                _ => gguf.extend((0..weights_type.block_bytes()).map(|_| random.next() as u8)),
+            }
+            // Scales (and F16 weights) from 2^-9 to 2^-1, of either sign; some subnormal.
+            let halves = match weights_type {
+                WeightsType::F32 => 0,
+                WeightsType::Q4_1 => 2,
+                _ => 1,
+            };
+            for place in gguf[start..].as_chunks_mut::<2>().0.iter_mut().take(halves) {
+                let exponent = if random.next() % 50 == 0 { 0 } else { 6 + random.next() % 8 };
+                let bits = (random.next() & 0x83ff) | exponent << 10;
+                *place = (bits as u16).to_le_bytes();
+            }
+        }
+        Self { weights_type, rows, columns, gguf }
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.gguf.len() / self.rows
+    }
+
+    fn matrix(&self) -> Matrix {
+        self.slice(0, self.rows)
+    }
+
+    fn slice(&self, first: usize, rows: usize) -> Matrix {
+        let mut builder =
+            Matrix::builder(self.weights_type, rows, self.columns).expect("a small matrix");
+        builder.push(&self.gguf[first * self.row_bytes()..][..rows * self.row_bytes()]);
+        builder.finish()
+    }
+
+    fn widened(&self, row: usize) -> Vec<f64> {
+        self.gguf[row * self.row_bytes()..][..self.row_bytes()]
+            .chunks_exact(self.weights_type.block_bytes())
+            .flat_map(|block| widen(self.weights_type, block))
+            .collect()
+    }
+}
+
+/// The activations that a type multiplies, in f64.
+fn rounded(weights_type: WeightsType, x: &[f32]) -> Vec<f64> {
+    if matches!(weights_type, WeightsType::F32 | WeightsType::F16) {
+        return x.iter().map(|x| f64::from(*x)).collect();
+    }
+    x.chunks(32)
+        .flat_map(|block| {
+            let max = block.iter().fold(0f32, |max, x| max.max(x.abs()));
+            let (inverse, scale) = (127.0 / max, f64::from(max / 127.0));
+            block.iter().map(move |x| f64::from((x * inverse).round_ties_even()) * scale)
+        })
+        .collect()
+}
+
+fn cases() -> Vec<Case> {
+    let mut random = Random(20_260_729);
+    let mut cases = Vec::new();
+    for weights_type in WeightsType::ALL {
+        for (rows, columns) in [(1, 32), (16, 64), (37, 576), (3, 608), (48, 96)] {
+            cases.push(Case::random(weights_type, rows, columns, &mut random));
+        }
+    }
+    for weights_type in [WeightsType::F32, WeightsType::F16] {
+        for (rows, columns) in [(5, 1), (17, 33), (20, 71)] {
+            cases.push(Case::random(weights_type, rows, columns, &mut random));
+        }
+    }
+    cases
+}
+
+fn multiply<S: Simd>(matrix: &Matrix, x: &[f32]) -> Vec<f32> {
+    let mut activations = Activations::default();
+    activations.prepare_with::<S>(x, matrix.columns());
+    let mut out = vec![f32::NAN; activations.tokens() * matrix.rows()];
+    matrix.multiply_with::<S>(&activations, &mut out);
+    out
+}
+
+#[test]
+fn every_type_has_a_kernel_in_every_set_that_agrees_with_the_reference() {
+    let mut random = Random(1);
+    for case in cases() {
+        let matrix = case.matrix();
+        for tokens in [1, 2, 5] {
+            let x = random.numbers(tokens * case.columns);
+            let mut results = Vec::new();
+            for_each_set!(S => { results.push((S::NAME, multiply::<S>(&matrix, &x))) });
+            for row in 0..case.rows {
+                let weights = case.widened(row);
+                for token in 0..tokens {
+                    let x = rounded(case.weights_type, &x[token * case.columns..][..case.columns]);
+                    let products = weights.iter().zip(&x).map(|(w, x)| w * x);
+                    let scale = products.clone().map(f64::abs).sum::<f64>().max(1e-30);
+                    let expected = products.sum();
+                    for (set, out) in &results {
+                        let what = format!(
+                            "{:?} in {set}, {} x {}, row {row}, token {token} of {tokens}",
+                            case.weights_type, case.rows, case.columns
+                        );
+                        let out = out[token * case.rows + row];
+                        assert_close(out, expected, scale, tolerance(case.weights_type), &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn fixed_width_simd_gives_the_bits_of_scalar() {
+    let mut random = Random(2);
+    for case in cases() {
+        let matrix = case.matrix();
+        for tokens in [1, 4] {
+            let x = random.numbers(tokens * case.columns);
+            let expected = bits(&multiply::<Scalar>(&matrix, &x));
+            for_each_set!(S => {
+                if is_exact::<S>() {
+                    let out = bits(&multiply::<S>(&matrix, &x));
+                    assert_eq!(out, expected, "{:?} in {}", case.weights_type, S::NAME);
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn a_batch_gives_each_token_the_bits_that_it_has_alone() {
+    let mut random = Random(3);
+    for case in cases() {
+        let matrix = case.matrix();
+        let x = random.numbers(7 * case.columns);
+        for_each_set!(S => {
+            let together = multiply::<S>(&matrix, &x);
+            let alone: Vec<f32> =
+                x.chunks(case.columns).flat_map(|x| multiply::<S>(&matrix, x)).collect();
+            assert_eq!(bits(&together), bits(&alone), "{:?} in {}", case.weights_type, S::NAME);
+        });
+    }
+}
+
+#[test]
+fn dividing_the_rows_changes_no_bit() {
+    let mut random = Random(4);
+    for weights_type in WeightsType::ALL {
+        let case = Case::random(weights_type, 40, 96, &mut random);
+        for tokens in [1, 3] {
+            let x = random.numbers(tokens * case.columns);
+            for_each_set!(S => {
+                let whole = multiply::<S>(&case.matrix(), &x);
+                for (first, rows) in [(0, 21), (21, 19), (39, 1)] {
+                    let part = multiply::<S>(&case.slice(first, rows), &x);
+                    for token in 0..tokens {
+                        let expected = &whole[token * case.rows + first..][..rows];
+                        let part = &part[token * rows..][..rows];
+                        assert_eq!(bits(part), bits(expected), "{weights_type:?} in {}", S::NAME);
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn the_largest_weights_and_activations_do_not_overflow() {
+    for weights_type in [WeightsType::Q4_0, WeightsType::Q4_1, WeightsType::Q8_0] {
+        for (byte, sign) in [(0xff, 1.0f32), (0xff, -1.0), (0x00, 1.0), (0x80, 1.0), (0x7f, -1.0)] {
+            let mut gguf = vec![byte; weights_type.block_bytes()];
+            gguf[..2].copy_from_slice(&0x3c00u16.to_le_bytes());
+            if weights_type == WeightsType::Q4_1 {
+                gguf[2..4].copy_from_slice(&[0, 0]);
+            }
+            let case = Case { weights_type, rows: 1, columns: 32, gguf };
+            let expected: f64 = case.widened(0).iter().map(|w| w * 127.0 * f64::from(sign)).sum();
+            for_each_set!(S => {
+                for tokens in [1, 2] {
+                    let out = multiply::<S>(&case.matrix(), &vec![127.0 * sign; tokens * 32]);
+                    assert_eq!(out, vec![expected as f32; tokens], "{weights_type:?}, {}", S::NAME);
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn huge_activations_overflow_no_earlier_than_the_result() {
+    let gguf = [&0x1400u16.to_le_bytes()[..], &[1; 32]].concat(); // scale 2^-10
+    let case = Case { weights_type: WeightsType::Q8_0, rows: 1, columns: 32, gguf };
+    for_each_set!(S => {
+        let out = multiply::<S>(&case.matrix(), &[1e12; 32]);
+        assert_close(out[0], 32e12 / 1024.0, 32e12 / 1024.0, 1e-6, S::NAME);
+    });
+}
+
+#[test]
+fn rows_widen_to_what_was_pushed_in_pieces_of_any_size() {
+    for case in cases() {
+        for piece in [1, 7, 64, 1 << 20] {
+            let mut builder = Matrix::builder(case.weights_type, case.rows, case.columns)
+                .expect("a small matrix");
+            for bytes in case.gguf.chunks(piece) {
+                builder.push(bytes);
+            }
+            let matrix = builder.finish();
+            let mut out = vec![f32::NAN; case.columns];
+            for row in 0..case.rows {
+                matrix.row(row, &mut out);
+                for (out, expected) in out.iter().zip(case.widened(row)) {
+                    let what = format!("{:?}, row {row}", case.weights_type);
+                    assert_close(*out, expected, expected.abs().max(1.0), 1e-7, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_matrix_beyond_the_address_space_is_refused() {
+    for weights_type in WeightsType::ALL {
+        for rows in [usize::MAX / 64, usize::MAX / 4, usize::MAX] {
+            assert!(Matrix::builder(weights_type, rows, 1 << 20).is_err(), "{weights_type:?}");
+        }
+    }
+}
+
+#[test]
+fn memory_is_the_files_size_for_full_groups() {
+    for (weights_type, bytes) in [
+        (WeightsType::F32, 4 * 1024),
+        (WeightsType::F16, 2 * 1024),
+        (WeightsType::Q4_0, 18 * 32),
+        (WeightsType::Q4_1, 20 * 32),
+        (WeightsType::Q8_0, 34 * 32),
+    ] {
+        let matrix = Case::random(weights_type, 16, 64, &mut Random(9)).matrix();
+        assert_eq!(matrix.bytes(), bytes, "{weights_type:?}");
+    }
+}
+
+/// Where panics unwind, so that the test runner can catch them.
+#[cfg(not(target_family = "wasm"))]
+mod panics {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "not fewer")]
+    fn finishing_early() {
+        let mut builder = Matrix::builder(WeightsType::Q8_0, 2, 32).expect("a small matrix");
+        builder.push(&[0; 67]);
+        builder.finish();
+    }
+
+    #[test]
+    #[should_panic(expected = "not more")]
+    fn finishing_late() {
+        let mut builder = Matrix::builder(WeightsType::Q8_0, 2, 32).expect("a small matrix");
+        builder.push(&[0; 69]);
+        builder.finish();
+    }
+
+    #[test]
+    #[should_panic(expected = "activations of 64 columns for a matrix of 32")]
+    fn activations_of_another_length() {
+        let matrix = Case::random(WeightsType::Q4_0, 1, 32, &mut Random(9)).matrix();
+        let mut activations = Activations::default();
+        activations.prepare(&[0.0; 64], 64);
+        matrix.multiply(&activations, &mut [0.0]);
+    }
+}

@@ -1,0 +1,184 @@
+//! Which files are refused, and how.
+#![allow(missing_docs)]
+
+use trefoil_gguf::{Gguf, Value, Writer};
+use trefoil_tokenizer::{Error, SPECIAL_TOKEN_BYTES_MAX, TokenType, Tokenizer};
+
+/// Keys and values of a valid file.
+fn entries() -> Vec<(&'static str, Value)> {
+    vec![
+        ("tokenizer.ggml.model", Value::from("gpt2")),
+        ("tokenizer.ggml.pre", Value::from("smollm")),
+        ("tokenizer.ggml.tokens", strings(&["a", "b", "ab", "<s>"])),
+        ("tokenizer.ggml.token_type", numbers(&[1, 1, 1, 3])),
+        ("tokenizer.ggml.merges", strings(&["a b"])),
+        ("tokenizer.ggml.bos_token_id", Value::from(3_u32)),
+        ("tokenizer.ggml.eos_token_id", Value::from(3_u32)),
+        ("tokenizer.ggml.add_bos_token", Value::from(true)),
+    ]
+}
+
+fn strings(texts: &[&str]) -> Value {
+    texts.iter().copied().collect::<trefoil_gguf::Strings>().into()
+}
+
+fn numbers(numbers: &[i32]) -> Value {
+    numbers.to_vec().into()
+}
+
+fn read(entries: &[(&'static str, Value)]) -> Result<Tokenizer, Error> {
+    let mut writer = Writer::new();
+    for (key, value) in entries {
+        writer.value(*key, value.clone());
+    }
+    let file = writer.to_bytes().expect("can be written");
+    let gguf = Gguf::read(&file.as_slice()).expect("is GGUF");
+    Tokenizer::from_gguf(&gguf.metadata)
+}
+
+/// Reads the valid file with one value changed.
+fn with(key: &'static str, value: Value) -> Result<Tokenizer, Error> {
+    let mut entries = entries();
+    entries.retain(|(each, _)| *each != key);
+    entries.push((key, value));
+    read(&entries)
+}
+
+fn without(key: &str) -> Result<Tokenizer, Error> {
+    let mut entries = entries();
+    entries.retain(|(each, _)| *each != key);
+    read(&entries)
+}
+
+#[test]
+fn a_valid_file_is_read() {
+    let tokenizer = read(&entries()).expect("is valid");
+    assert_eq!(tokenizer.encode(b"ab<s>", true, true), [3, 2, 3]);
+    assert_eq!(tokenizer.end_of_generation(), [3]);
+}
+
+#[test]
+fn missing_keys_are_named() {
+    for key in ["model", "pre", "tokens", "merges"] {
+        let key = format!("tokenizer.ggml.{key}");
+        let message = without(&key).expect_err("is missing").to_string();
+        assert!(message.contains(&key), "{message}");
+    }
+}
+
+#[test]
+fn optional_keys_may_be_missing() {
+    let plain = without("tokenizer.ggml.token_type").expect("all tokens are text then");
+    assert!(!plain.is_special(3));
+    assert!(!without("tokenizer.ggml.add_bos_token").expect("is valid").adds_bos());
+    assert_eq!(without("tokenizer.ggml.eos_token_id").expect("is valid").eos(), None);
+}
+
+#[test]
+fn unknown_kinds_are_refused_with_what_is_supported() {
+    let error = with("tokenizer.ggml.model", "llama".into()).expect_err("is another kind");
+    assert_eq!(error, Error::UnsupportedModel("llama".into()));
+    assert!(error.to_string().contains("`llama`") && error.to_string().contains("`gpt2`"));
+    let error = with("tokenizer.ggml.pre", "gemma4".into()).expect_err("is not in the table");
+    assert_eq!(error, Error::UnsupportedPreTokenizer("gemma4".into()));
+    let message = error.to_string();
+    assert!(message.contains("`gemma4`") && message.contains("`gpt-2`, "), "{message}");
+    assert!(message.contains("`smollm`"), "{message}");
+}
+
+#[test]
+fn values_of_another_type_are_refused() {
+    for key in ["model", "tokens", "merges", "token_type", "bos_token_id"] {
+        let key = format!("tokenizer.ggml.{key}").leak();
+        let message = with(key, Value::from(true)).expect_err("has another type").to_string();
+        assert!(message.contains(&*key), "{message}");
+    }
+}
+
+#[test]
+fn types_must_be_as_many_as_tokens() {
+    for types in [&[1, 1, 1][..], &[1, 1, 1, 3, 3], &[]] {
+        let error = with("tokenizer.ggml.token_type", numbers(types)).expect_err("differs");
+        assert_eq!(error, Error::TokenTypes { types: types.len(), tokens: 4 });
+    }
+}
+
+#[test]
+fn a_text_stands_for_one_token() {
+    let error = with("tokenizer.ggml.tokens", strings(&["a", "ab", "b", "ab"])).expect_err("twice");
+    assert_eq!(error, Error::DuplicateToken { text: "ab".into(), first: 1, second: 3 });
+}
+
+#[test]
+fn empty_tokens_stand_for_nothing() {
+    let tokenizer =
+        with("tokenizer.ggml.tokens", strings(&["", "b", "", "<s>"])).expect("is valid");
+    assert_eq!(tokenizer.token_bytes(0), Some(b"".as_slice()));
+    assert_eq!(tokenizer.encode(b"ab", false, true), [1]);
+}
+
+#[test]
+fn a_vocabulary_has_tokens() {
+    let mut entries = entries();
+    entries.retain(|(key, _)| !key.ends_with("token_type") && !key.ends_with("tokens"));
+    entries.push(("tokenizer.ggml.tokens", strings(&[])));
+    assert_eq!(read(&entries).expect_err("is empty"), Error::NoTokens);
+}
+
+#[test]
+fn merges_are_two_texts() {
+    for malformed in ["ab", "a ", " a", ""] {
+        let error =
+            with("tokenizer.ggml.merges", strings(&["a b", malformed])).expect_err("is malformed");
+        assert_eq!(error, Error::MalformedMerge { index: 1, text: malformed.into() });
+    }
+}
+
+#[test]
+fn keys_name_tokens_that_exist() {
+    for key in [
+        "tokenizer.ggml.bos_token_id",
+        "tokenizer.ggml.eos_token_id",
+        "tokenizer.ggml.eot_token_id",
+        "tokenizer.ggml.eom_token_id",
+        "tokenizer.ggml.fim_pad_token_id",
+        "tokenizer.ggml.fim_rep_token_id",
+        "tokenizer.ggml.fim_sep_token_id",
+    ] {
+        let error = with(key, Value::from(4_u32)).expect_err("is beyond the vocabulary");
+        assert_eq!(error, Error::NoSuchToken { key, token: 4, tokens: 4 });
+        let tokenizer = with(key, Value::from(2_u32)).expect("is valid");
+        assert!(tokenizer.bos() == Some(2) || tokenizer.end_of_generation().contains(&2), "{key}");
+    }
+}
+
+#[test]
+fn a_token_to_add_must_be_named() {
+    let error = without("tokenizer.ggml.bos_token_id").expect_err("is not named");
+    assert!(matches!(error, Error::NoTokenToAdd { key: "tokenizer.ggml.bos_token_id", .. }));
+}
+
+#[test]
+fn special_tokens_have_a_limit() {
+    let long = "x".repeat(SPECIAL_TOKEN_BYTES_MAX + 1);
+    let texts = |long: &str| strings(&["a", "b", "ab", long]);
+    let error = with("tokenizer.ggml.tokens", texts(&long)).expect_err("is too long");
+    assert_eq!(error, Error::SpecialTokenTooLong { token: 3, bytes: long.len() });
+    assert!(with("tokenizer.ggml.tokens", texts(&long[1..])).is_ok());
+}
+
+#[test]
+fn tokens_by_name_end_whatever_their_type() {
+    let tokenizer =
+        with("tokenizer.ggml.tokens", strings(&["a", "b", "<|im_end|>", "<s>"])).expect("is valid");
+    assert_eq!(tokenizer.end_of_generation(), [2, 3]);
+    assert!(tokenizer.is_special(2));
+    assert_eq!(tokenizer.encode(b"<|im_end|>a", false, true), [2, 0]);
+}
+
+#[test]
+fn unused_tokens_stand_for_no_text() {
+    let tokenizer = with("tokenizer.ggml.token_type", numbers(&[1, 5, 1, 3])).expect("is valid");
+    assert_eq!(tokenizer.token_bytes(1), Some(b"".as_slice()));
+    assert_eq!(TokenType::from_number(99), TokenType::Normal);
+}
