@@ -1,10 +1,11 @@
 use std::convert::Infallible;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
 use trefoil_contract::{Conversation, Error, Event, FinishReason, Message, Prompt, Setting, Usage};
 use trefoil_host::{CallError, Inference};
 
+use crate::exit::UsageError;
 use crate::fields::{Fields, invalid, json_text};
 use crate::flags::RequestSettings;
 use crate::messages;
@@ -40,7 +41,10 @@ impl Window for Arguments {
         let prompt = match self.prompt.as_deref() {
             Some("-") => input(None)?,
             Some(prompt) => prompt.as_bytes().to_vec(),
-            None => bail!("there is no prompt: add `-p PROMPT`"),
+            None => {
+                let text = "there is no prompt: add `-p PROMPT`";
+                return Err(UsageError(text.into()).into());
+            }
         };
         Ok(json!({ "prompt": json_text(prompt) }))
     }
