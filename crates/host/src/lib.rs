@@ -1,1 +1,34 @@
-//! host
+//! Runs components on wasmtime: the only crate that names it.
+//!
+//! A [`Runtime`] turns a file into a [`Program`] (compiled once, kept in the [`Cache`] by content).
+//! [`run`] runs a program that is a command; [`Inference`] calls one that exports
+//! `trefoil:llm/inference`. Nothing is granted to a guest but what [`Grants`] names, and
+//! [`Limits`] bound its memory and time. This crate prints nothing itself; the guest's own output
+//! goes to the process's standard streams.
+
+#![deny(missing_docs)]
+
+mod cache;
+mod digest;
+mod failure;
+mod gauges;
+mod grants;
+mod guest;
+mod inference;
+mod interrupt;
+mod output;
+mod program;
+mod run;
+mod runtime;
+
+pub use cache::{Cache, CacheError, Usage as CacheUsage};
+pub use digest::{Sha256Hex, sha256_of_bytes, sha256_of_file};
+pub use failure::{Failure, Frame, Trap};
+pub use gauges::{Gauges, Refusal};
+pub use grants::{Directory, GrantError, Grants, Variable};
+pub use guest::Limits;
+pub use inference::{CallError, Generation, Inference};
+pub use interrupt::Interrupt;
+pub use program::{LoadError, Phase, Program, Timings};
+pub use run::{Outcome, RunOptions, run};
+pub use runtime::{Runtime, RuntimeError};

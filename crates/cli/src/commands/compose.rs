@@ -1,0 +1,42 @@
+use std::path::PathBuf;
+
+use anyhow::Result;
+use trefoil_compose::Parts;
+
+use crate::exit;
+use crate::parts::{self, Engine, ModelSource};
+use crate::session::Session;
+use crate::terminal::Meter;
+
+/// Compose engine, model and app into one component
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// `cpu` (deterministic), `cpu-relaxed` (relaxed SIMD), or an engine component
+    #[arg(long, default_value = "cpu")]
+    engine: String,
+    /// A .gguf file, a model component, or file:PATH, which is read at run time (grant the
+    /// directory with `--dir` then)
+    #[arg(long)]
+    model: String,
+    /// Settings: a TOML file or a configuration component
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// `chat` or an app component; without one the result exports `trefoil:llm/inference`
+    #[arg(long)]
+    app: Option<String>,
+    /// The component to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
+    let app = arguments.app.as_deref().map(parts::app).transpose()?;
+    let engine = Engine::from(arguments.engine.as_str()).component()?;
+    let configuration = parts::configuration(arguments.config.as_deref())?;
+    let model = ModelSource::find(&arguments.model, session)?.component(session)?;
+    let collective = Some(parts::collective()?);
+    let parts = Parts { engine, model, configuration, collective, app };
+    let mut meter = Meter::new(&session.terminal, &session.interrupt, "composing");
+    trefoil_compose::compose(&parts, &arguments.output, &mut meter)?;
+    Ok(exit::OK)
+}

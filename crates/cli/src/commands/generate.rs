@@ -1,0 +1,170 @@
+use std::convert::Infallible;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use trefoil_contract::{Conversation, Error, Event, FinishReason, Message, Prompt, Setting, Usage};
+use trefoil_host::{CallError, Inference};
+
+use crate::exit::UsageError;
+use crate::fields::{Fields, invalid, json_text};
+use crate::flags::RequestSettings;
+use crate::messages;
+use crate::session::print;
+use crate::window::{Window, WindowFlags, input};
+
+/// Generate text and show its tokens
+///
+/// JSON: `ids`, `text`, `finish_reason`, `usage`. JSON lines: `prompt` (with `raw`, `system`),
+/// `tokens`, or `messages` (with `tools`, `variables`), and the settings.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) window: WindowFlags,
+    /// The prompt: a user's message, unless `--raw`; `-` is standard input
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// Continue the prompt as it is, without the chat template
+    #[arg(long, conflicts_with = "system")]
+    raw: bool,
+    /// System message
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    system: Option<String>,
+    #[command(flatten)]
+    settings: RequestSettings,
+}
+
+const KNOWN: &str = "`prompt`, `raw`, `system`, `tokens`, `messages`, `tools`, `variables`, and \
+                     the settings of a request";
+
+impl Window for Arguments {
+    fn request(&self) -> Result<Value> {
+        let prompt = match self.prompt.as_deref() {
+            Some("-") => input(None)?,
+            Some(prompt) => prompt.as_bytes().to_vec(),
+            None => {
+                let text = "there is no prompt: add `-p PROMPT`";
+                return Err(UsageError(text.into()).into());
+            }
+        };
+        Ok(json!({ "prompt": json_text(prompt) }))
+    }
+
+    fn answer(&self, inference: &mut Inference, request: Fields) -> Result<Value, CallError> {
+        let answer = self.generate(inference, request, &mut |_| Ok::<_, Infallible>(()))?;
+        answer.map_err(|never| match never {})
+    }
+
+    fn show(&self, answer: &Value) -> Vec<u8> {
+        format!("{}\n", answer["text"].as_str().unwrap_or_default()).into_bytes()
+    }
+
+    fn stream(&self, inference: &mut Inference, request: Value) -> Result<bool> {
+        let answer =
+            self.generate(inference, Fields::new(request)?, &mut |text| print(text.as_bytes()))??;
+        if !answer["text"].as_str().unwrap_or_default().ends_with('\n') {
+            print(b"\n")?;
+        }
+        Ok(true)
+    }
+}
+
+impl Arguments {
+    /// Generates to the end; `show` gets the text piece by piece, and its error ends everything.
+    fn generate<E>(
+        &self,
+        inference: &mut Inference,
+        mut request: Fields,
+        show: &mut dyn FnMut(&str) -> Result<(), E>,
+    ) -> Result<Result<Value, E>, CallError> {
+        let prompt = self.prompt_of(&mut request)?;
+        let mut settings = self.settings.0.clone();
+        override_by(&mut settings, request.settings()?);
+        request.finish(KNOWN)?;
+        let generation = inference.generate(prompt, &settings)?;
+        let (mut ids, mut text) = (Vec::new(), String::new());
+        let done = loop {
+            match inference.next(&generation)? {
+                Event::Delta(delta) | Event::Reasoning(delta) => {
+                    if let Err(error) = show(&delta.text) {
+                        inference.cancel(generation)?;
+                        return Ok(Err(error));
+                    }
+                    text += &delta.text;
+                    ids.extend(delta.tokens);
+                }
+                Event::Done(done) => break done,
+                Event::PromptProgress(_) | Event::ToolCallDelta(_) | Event::Idle(_) => {}
+            }
+        };
+        inference.cancel(generation)?;
+        Ok(Ok(json!({
+            "ids": ids,
+            "text": text,
+            "finish_reason": reason(done.reason),
+            "usage": usage(done.usage),
+        })))
+    }
+
+    fn prompt_of(&self, request: &mut Fields) -> Result<Prompt, Error> {
+        let text = request.bytes("prompt")?;
+        let tokens = request.tokens("tokens")?;
+        let conversation = messages::conversation(request)?;
+        let raw = request.flag("raw")?.unwrap_or(self.raw);
+        let system = request.string("system")?.or_else(|| self.system.clone());
+        match (text, tokens, conversation) {
+            (Some(text), None, None) if raw => Ok(Prompt::Text(text)),
+            (Some(text), None, None) => {
+                let text = String::from_utf8(text)
+                    .map_err(|_| invalid("a prompt that is not UTF-8 needs `raw`"))?;
+                let system = system.into_iter().map(|text| Message::text("system", text));
+                Ok(Prompt::Chat(Conversation {
+                    messages: system.chain([Message::text("user", text)]).collect(),
+                    tools: None,
+                    variables: None,
+                    add_generation_prompt: true,
+                }))
+            }
+            (None, Some(tokens), None) => Ok(Prompt::Tokens(tokens)),
+            (None, None, Some(conversation)) => Ok(Prompt::Chat(conversation)),
+            _ => Err(invalid("give one of `prompt`, `tokens` and `messages`")),
+        }
+    }
+}
+
+/// What a line says replaces what the flags say; a list as a whole.
+fn override_by(settings: &mut Vec<Setting>, layer: Vec<Setting>) {
+    settings.retain(|setting| !layer.iter().any(|other| other.key == setting.key));
+    settings.extend(layer);
+}
+
+fn reason(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::StopText => "stop-text",
+        FinishReason::Length => "length",
+        FinishReason::ContextFull => "context-full",
+        FinishReason::ToolCalls => "tool-calls",
+    }
+}
+
+fn usage(usage: Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "generated_tokens": usage.generated_tokens,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trefoil_contract::Value as Plain;
+
+    #[test]
+    fn a_line_replaces_a_list_of_the_flags_as_a_whole() {
+        let stop = |text: &str| Setting::new("stop", Plain::Text(text.into()));
+        let mut settings = vec![stop("a"), stop("b"), Setting::new("seed", Plain::Integer(1))];
+        override_by(&mut settings, vec![stop("c")]);
+        assert_eq!(settings, [Setting::new("seed", Plain::Integer(1)), stop("c")]);
+    }
+}

@@ -1,0 +1,57 @@
+//! The commands, one file each.
+
+mod cache;
+mod chat;
+mod completions;
+mod compose;
+mod detokenize;
+mod generate;
+mod inspect;
+mod logits;
+mod pack;
+mod perplexity;
+mod render_chat;
+mod run;
+mod tokenize;
+
+use anyhow::Result;
+
+use crate::session::Session;
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    Chat(chat::Arguments),
+    Run(run::Arguments),
+    Pack(pack::Arguments),
+    Compose(compose::Arguments),
+    Inspect(inspect::Arguments),
+    Generate(generate::Arguments),
+    Tokenize(tokenize::Arguments),
+    Detokenize(detokenize::Arguments),
+    RenderChat(render_chat::Arguments),
+    Logits(logits::Arguments),
+    Perplexity(perplexity::Arguments),
+    Cache(cache::Arguments),
+    Completions(completions::Arguments),
+}
+
+impl Command {
+    /// Executes the command and returns the exit code.
+    pub(crate) fn run(&self, session: &Session) -> Result<i32> {
+        match self {
+            Command::Chat(arguments) => chat::run(arguments, session),
+            Command::Run(arguments) => run::run(arguments, session),
+            Command::Pack(arguments) => pack::run(arguments, session),
+            Command::Compose(arguments) => compose::run(arguments, session),
+            Command::Inspect(arguments) => inspect::run(arguments),
+            Command::Generate(arguments) => arguments.window.run(arguments, session),
+            Command::Tokenize(arguments) => arguments.window.run(arguments, session),
+            Command::Detokenize(arguments) => arguments.window.run(arguments, session),
+            Command::RenderChat(arguments) => arguments.window.run(arguments, session),
+            Command::Logits(arguments) => arguments.window.run(arguments, session),
+            Command::Perplexity(arguments) => arguments.window.run(arguments, session),
+            Command::Cache(arguments) => cache::run(arguments, session),
+            Command::Completions(arguments) => completions::run(arguments),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What options name: engines, models, configurations and apps.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use trefoil_compose::{Component, Model};
+use trefoil_host::{Sha256Hex, sha256_of_bytes, sha256_of_file};
+
+use crate::session::Session;
+use crate::terminal::Meter;
+
+/// Bytes that a path may have inside the `file` model component, from `components/model-file`.
+const MODEL_FILE_PATH_BYTES_MAX: usize = 4096 - 24 - 1;
+
+/// Precedes the path inside the `file` model component.
+const MODEL_FILE_MARKER: &[u8; 24] = b"trefoil:model-file-path\0";
+
+/// Where `cargo xtask demo` puts the model that `smollm2` stands for.
+const SMOLLM2: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+
+/// An engine that comes with Trefoil, or a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Cpu,
+    CpuRelaxed,
+    File(PathBuf),
+}
+
+impl From<&str> for Engine {
+    fn from(text: &str) -> Self {
+        match text {
+            "cpu" => Engine::Cpu,
+            "cpu-relaxed" => Engine::CpuRelaxed,
+            path => Engine::File(path.into()),
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) fn component(&self) -> Result<Component> {
+        Ok(match self {
+            Engine::Cpu => bundled("cpu", trefoil_bundle::ENGINE_CPU)?,
+            Engine::CpuRelaxed => bundled("cpu-relaxed", trefoil_bundle::ENGINE_CPU_RELAXED)?,
+            Engine::File(path) => from_file(path, "--engine", "`cpu`, `cpu-relaxed`")?,
+        })
+    }
+
+    pub(crate) fn digest(&self, session: &Session) -> Result<Sha256Hex> {
+        Ok(match self {
+            Engine::Cpu => sha256_of_bytes(trefoil_bundle::ENGINE_CPU),
+            Engine::CpuRelaxed => sha256_of_bytes(trefoil_bundle::ENGINE_CPU_RELAXED),
+            Engine::File(path) => digest(path, session)?,
+        })
+    }
+}
+
+/// The app that comes with Trefoil, or a file.
+pub(crate) fn app(text: &str) -> Result<Component> {
+    match text {
+        "chat" => bundled("chat", trefoil_bundle::CHAT),
+        path => from_file(Path::new(path), "--app", "`chat`"),
+    }
+}
+
+/// Settings from TOML, or a configuration component; none at all without a file.
+pub(crate) fn configuration(file: Option<&Path>) -> Result<Component> {
+    let Some(file) = file else { return Ok(trefoil_compose::configuration(&[])?) };
+    match magic(file)? {
+        Magic::Wasm => Ok(Component::from_path(file)?),
+        _ => Ok(trefoil_compose::configuration_from_toml(file)?),
+    }
+}
+
+/// What is needed for exchange between instances: one instance.
+pub(crate) fn collective() -> Result<Component> {
+    bundled("solo", trefoil_bundle::SOLO)
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ModelSource {
+    /// A GGUF file, to be packed.
+    Gguf(PathBuf),
+    /// A model component.
+    Component(PathBuf),
+    /// A path that the composition reads when it runs.
+    AtRunTime(String),
+    /// A finished composition.
+    Composition(PathBuf),
+}
+
+impl ModelSource {
+    /// Looks at what `text` names. `smollm2` names the cached model.
+    pub(crate) fn find(text: &str, session: &Session) -> Result<Self> {
+        if let Some(path) = text.strip_prefix("file:") {
+            return Ok(ModelSource::AtRunTime(path.into()));
+        }
+        let path = match text {
+            "smollm2" if !Path::new(text).exists() => smollm2(session)?,
+            path => path.into(),
+        };
+        match magic(&path)? {
+            Magic::Gguf => return Ok(ModelSource::Gguf(path)),
+            Magic::Wasm => {}
+            Magic::Other => bail!(
+                "`{}` is neither a GGUF file nor a WebAssembly component; give a .gguf file, a \
+                 model component, or a composition",
+                path.display()
+            ),
+        }
+        // A composition has a record; everything else is a part, whose kind composing checks.
+        match trefoil_compose::Record::read(&path) {
+            Ok(_) => Ok(ModelSource::Composition(path)),
+            Err(trefoil_compose::RecordError::Absent) => Ok(ModelSource::Component(path)),
+            Err(error) => Err(error).with_context(|| format!("cannot use `{}`", path.display())),
+        }
+    }
+
+    /// The model as a component.
+    pub(crate) fn component(&self, session: &Session) -> Result<Component> {
+        match self {
+            ModelSource::Gguf(path) => {
+                let mut meter = Meter::new(&session.terminal, &session.interrupt, "reading model");
+                Ok(Model::from_gguf(path, &mut meter)?.component().clone())
+            }
+            ModelSource::Component(path) => Ok(Component::from_path(path)?),
+            ModelSource::AtRunTime(path) => model_file(path),
+            ModelSource::Composition(path) => bail!(
+                "`{}` is a finished composition, not a model; to run it use `trefoil run`, to \
+                 change its parts compose them anew",
+                path.display()
+            ),
+        }
+    }
+
+    pub(crate) fn digest(&self, session: &Session) -> Result<Sha256Hex> {
+        match self {
+            ModelSource::Gguf(path)
+            | ModelSource::Component(path)
+            | ModelSource::Composition(path) => digest(path, session),
+            ModelSource::AtRunTime(path) => {
+                let template = sha256_of_bytes(trefoil_bundle::MODEL_FILE);
+                Ok(sha256_of_bytes(format!("{template} {path}").as_bytes()))
+            }
+        }
+    }
+
+    /// Bytes of weights, roughly: to say how far loading is.
+    pub(crate) fn size(&self) -> u64 {
+        let path = match self {
+            ModelSource::Gguf(path)
+            | ModelSource::Component(path)
+            | ModelSource::Composition(path) => path.as_path(),
+            ModelSource::AtRunTime(path) => Path::new(path),
+        };
+        std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+    }
+}
+
+/// The digest of a file, remembered in the cache and shown while it is computed.
+pub(crate) fn digest(path: &Path, session: &Session) -> Result<Sha256Hex> {
+    let mut bar = None;
+    let digest =
+        sha256_of_file(path, session.cache().ok(), &session.interrupt, &mut |done, total| {
+            bar.get_or_insert_with(|| session.terminal.bar("reading", total)).set_position(done);
+        });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    digest.with_context(|| format!("cannot read `{}`", path.display()))
+}
+
+fn smollm2(session: &Session) -> Result<PathBuf> {
+    let path = session.cache()?.model(SMOLLM2);
+    if !path.exists() {
+        bail!(
+            "`smollm2` is not in the cache (`{}`); `cargo xtask demo` fetches it, or give a .gguf \
+             file",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+fn bundled(name: &str, bytes: &'static [u8]) -> Result<Component> {
+    Component::from_bytes(bytes.to_vec(), name)
+        .with_context(|| format!("the bundled component `{name}` is damaged; install trefoil anew"))
+}
+
+fn from_file(path: &Path, option: &str, names: &str) -> Result<Component> {
+    if !path.exists() {
+        bail!("`{option} {}`: no such file, and not one of {names}", path.display());
+    }
+    Ok(Component::from_path(path)?)
+}
+
+/// The ready-made `file` model component with this path in it.
+fn model_file(path: &str) -> Result<Component> {
+    if path.is_empty() || path.len() > MODEL_FILE_PATH_BYTES_MAX || path.contains('\0') {
+        bail!(
+            "`file:{path}` does not name a path of 1 to {MODEL_FILE_PATH_BYTES_MAX} bytes; give \
+             the path as the running composition will see it"
+        );
+    }
+    let bytes = with_path(trefoil_bundle::MODEL_FILE, path)
+        .context("the bundled component `file` has no place for the path; install trefoil anew")?;
+    Ok(Component::from_bytes(bytes, &format!("file:{path}"))?)
+}
+
+fn with_path(template: &[u8], path: &str) -> Option<Vec<u8>> {
+    let marker =
+        template.windows(MODEL_FILE_MARKER.len()).position(|window| window == MODEL_FILE_MARKER)?;
+    let start = marker + MODEL_FILE_MARKER.len();
+    let mut bytes = template.to_vec();
+    let place = bytes.get_mut(start..start + MODEL_FILE_PATH_BYTES_MAX + 1)?;
+    place.fill(0);
+    place[..path.len()].copy_from_slice(path.as_bytes());
+    Some(bytes)
+}
+
+enum Magic {
+    Gguf,
+    Wasm,
+    Other,
+}
+
+fn magic(path: &Path) -> Result<Magic> {
+    let mut head = Vec::with_capacity(4);
+    File::open(path)
+        .and_then(|file| file.take(4).read_to_end(&mut head))
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(match head.as_slice() {
+        b"GGUF" => Magic::Gguf,
+        b"\0asm" => Magic::Wasm,
+        _ => Magic::Other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_have_names_and_everything_else_is_a_path() {
+        assert_eq!(Engine::from("cpu"), Engine::Cpu);
+        assert_eq!(Engine::from("cpu-relaxed"), Engine::CpuRelaxed);
+        assert_eq!(Engine::from("./cpu"), Engine::File("./cpu".into()));
+    }
+
+    #[test]
+    fn a_path_lands_behind_the_marker() {
+        let mut template = b"head".to_vec();
+        template.extend_from_slice(MODEL_FILE_MARKER);
+        template.extend_from_slice(&[0; MODEL_FILE_PATH_BYTES_MAX + 1]);
+        template.extend_from_slice(b"tail");
+        let bytes = with_path(&template, "a/b").expect("has a place");
+        assert_eq!(bytes.len(), template.len());
+        assert_eq!(&bytes[28..32], b"a/b\0");
+        assert!(bytes.ends_with(b"tail"));
+        assert!(with_path(b"nothing", "a").is_none());
+        assert!(with_path(&template[..100], "a").is_none());
+    }
+
+    #[test]
+    fn the_bundled_file_model_has_a_place_for_the_path() {
+        assert!(with_path(trefoil_bundle::MODEL_FILE, "models/m.gguf").is_some());
+    }
+}
