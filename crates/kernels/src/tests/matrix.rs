@@ -65,7 +65,8 @@ impl Case {
                 _ => 1,
             };
             for place in gguf[start..].as_chunks_mut::<2>().0.iter_mut().take(halves) {
-                let exponent = if random.next() % 50 == 0 { 0 } else { 6 + random.next() % 8 };
+                let exponent =
+                    if random.next().is_multiple_of(50) { 0 } else { 6 + random.next() % 8 };
                 let bits = (random.next() & 0x83ff) | exponent << 10;
                 *place = (bits as u16).to_le_bytes();
             }
