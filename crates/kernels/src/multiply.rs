@@ -264,7 +264,10 @@ fn floating_halves<S: Simd, L: Floating, const N: usize>(
 }
 
 /// V of a group's vectors of rows, from `vector` on, times N tokens.
-#[inline(always)]
+///
+/// Not inlined: Cranelift would see that the sums live long after the loop and keep them in
+/// memory while in it.
+#[inline(never)]
 fn floating_times<S: Simd, L: Floating, const N: usize, const V: usize>(
     group: &[u8],
     vector: usize,
@@ -278,9 +281,8 @@ fn floating_times<S: Simd, L: Floating, const N: usize, const V: usize>(
             if L::SHARE != 1.0 {
                 x = x * S::F::splat(L::SHARE);
             }
-            for i in 0..V {
-                let rows = L::rows::<S>(tile, vector + i);
-                sums[token][i] = S::mul_add(rows, x, sums[token][i]);
+            for (i, sum) in sums[token].iter_mut().enumerate() {
+                *sum = S::mul_add(L::rows::<S>(tile, vector + i), x, *sum);
             }
         }
     }
