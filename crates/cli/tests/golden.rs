@@ -1,0 +1,181 @@
+//! SmolLM2 through both engines, judged against llama.cpp and an oracle (see
+//! `tests/reference/README.md`). One process for each kind of data and engine.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{ask, smollm2};
+use trefoil_fixtures::golden::{self, Both, Bytes, Continuation, MARGIN_DECISIVE};
+
+/// Root mean square distance from the oracle's logits that is allowed for each prompt.
+const LOGITS_RMS_MAX: f64 = 0.25;
+/// Distance from the oracle's mean negative log likelihood that is allowed.
+const MEAN_NLL_DISTANCE_MAX: f64 = 0.01;
+
+fn text(bytes: &Bytes) -> Value {
+    match str::from_utf8(&bytes.0) {
+        Ok(text) => json!(text),
+        Err(_) => {
+            let hex: String = bytes.0.iter().map(|byte| format!("{byte:02x}")).collect();
+            json!({ "hex": hex })
+        }
+    }
+}
+
+fn tokens_are_exact(engine: &str) {
+    let golden = golden::smollm2();
+    let modes = [(false, false), (true, false), (false, true), (true, true)];
+    let questions: Vec<_> = golden
+        .tokenization
+        .iter()
+        .flat_map(|case| {
+            modes.map(|(parse, add)| {
+                json!({ "text": text(&case.text), "parse_special": parse, "add_special": add })
+            })
+        })
+        .collect();
+    let answers = ask(&["tokenize", "--engine", engine], &smollm2(), &questions);
+    for (case, answers) in golden.tokenization.iter().zip(answers.chunks(modes.len())) {
+        let expected = [
+            &case.ids_plain,
+            &case.ids_special,
+            &case.ids_addspecial_plain,
+            &case.ids_addspecial_special,
+        ];
+        for (answer, expected) in answers.iter().zip(expected) {
+            assert_eq!(answer["ids"], json!(expected), "{:?}", case.text);
+        }
+        let pieces: Vec<_> = case.pieces_special.iter().map(text).collect();
+        assert_eq!(answers[1]["pieces"], json!(pieces), "{:?}", case.text);
+    }
+    let questions: Vec<_> = golden
+        .tokenization
+        .iter()
+        .map(|case| json!({ "ids": case.ids_special, "special": true }))
+        .collect();
+    let answers = ask(&["detokenize", "--engine", engine], &smollm2(), &questions);
+    for (case, answer) in golden.tokenization.iter().zip(answers) {
+        assert_eq!(answer["text"], text(&case.detok_special));
+    }
+}
+
+fn chats_are_rendered_byte_for_byte(engine: &str) {
+    let golden = golden::smollm2();
+    let questions: Vec<_> = golden
+        .chat
+        .iter()
+        .flat_map(|case| {
+            let messages: Vec<_> = case
+                .messages
+                .iter()
+                .map(|message| json!({ "role": message.role, "content": message.content }))
+                .collect();
+            [true, false]
+                .map(|prompt| json!({ "messages": messages, "add_generation_prompt": prompt }))
+        })
+        .collect();
+    let answers = ask(&["render-chat", "--engine", engine], &smollm2(), &questions);
+    for (case, answers) in golden.chat.iter().zip(answers.chunks(2)) {
+        assert_eq!(answers[0]["text"], json!(case.rendered_jinja));
+        assert_eq!(answers[1]["text"], json!(case.rendered_jinja_no_generation_prompt));
+    }
+}
+
+fn logits_are_close_to_the_oracles(engine: &str) {
+    let golden = golden::smollm2();
+    let questions: Vec<_> = golden
+        .logits
+        .iter()
+        .map(|case| json!({ "prompt": case.oracle.prompt, "top": golden.n_vocab }))
+        .collect();
+    let answers = ask(&["logits", "--engine", engine], &smollm2(), &questions);
+    for (case, answer) in golden.logits.iter().zip(answers) {
+        assert_eq!(answer["prompt_ids"], json!(case.oracle.prompt_ids));
+        let ids: Vec<u32> = serde_json::from_value(answer["ids"].clone()).unwrap();
+        let values: Vec<f64> = serde_json::from_value(answer["values"].clone()).unwrap();
+        let squares = case.oracle.ids.iter().zip(&case.oracle.values).map(|(id, expected)| {
+            let index =
+                ids.iter().position(|other| other == id).expect("all logits were asked for");
+            (values[index] - expected).powi(2)
+        });
+        let rms = (squares.sum::<f64>() / case.oracle.ids.len() as f64).sqrt();
+        assert!(rms <= LOGITS_RMS_MAX, "{engine}, {:?}: rms {rms:.3}", case.oracle.prompt);
+        let logsumexp = answer["logsumexp"].as_f64().expect("a number");
+        assert!((logsumexp - case.oracle.logsumexp).abs() <= LOGITS_RMS_MAX, "{logsumexp}");
+    }
+}
+
+/// The margin at the first difference from a reference; `None` where there is none.
+fn first_difference(ids: &[u32], reference: &Continuation) -> Option<f64> {
+    let length = ids.len().min(reference.ids.len());
+    let index = (0..length).find(|&index| ids[index] != reference.ids[index]);
+    match index {
+        Some(index) => Some(reference.margin_top1_top2[index]),
+        None if ids.len() == reference.ids.len() => None,
+        // One ended where the other went on.
+        None => Some(reference.margin_top1_top2.get(length).copied().unwrap_or(f64::INFINITY)),
+    }
+}
+
+fn greedy_texts_differ_only_where_the_choice_is_close(engine: &str) {
+    let golden = golden::smollm2();
+    let cases: Vec<&Both<Continuation>> =
+        golden.greedy.iter().chain(&golden.chat_replies).collect();
+    let questions: Vec<_> = cases
+        .iter()
+        .map(|case| {
+            let mut question = json!({ "temperature": 0, "max-tokens": 48 });
+            match &case.oracle.prompt {
+                Some(prompt) => {
+                    question["prompt"] = json!(prompt);
+                    question["raw"] = json!(true);
+                }
+                None => question["tokens"] = json!(case.oracle.prompt_ids),
+            }
+            question
+        })
+        .collect();
+    let answers = ask(&["generate", "--engine", engine], &smollm2(), &questions);
+    for (case, answer) in cases.iter().zip(answers) {
+        let ids: Vec<u32> = serde_json::from_value(answer["ids"].clone()).unwrap();
+        let from_llama_cpp = first_difference(&ids, &case.llama_cpp);
+        let from_oracle = first_difference(&ids, &case.oracle);
+        let (Some(a), Some(b)) = (from_llama_cpp, from_oracle) else { continue };
+        assert!(
+            a <= MARGIN_DECISIVE && b <= MARGIN_DECISIVE,
+            "{engine}, {:?}: first differences at margins {a} and {b}\n{}",
+            case.oracle.prompt,
+            answer["text"],
+        );
+    }
+}
+
+fn likelihood_is_close_to_the_oracles(engine: &str) {
+    let golden = golden::smollm2();
+    let question = json!({ "text": golden::text8k(), "window": golden.perplexity.oracle.window });
+    let answers = ask(&["perplexity", "--engine", engine], &smollm2(), &[question]);
+    let scored: usize = golden.perplexity.oracle.per_token_nll.iter().map(Vec::len).sum();
+    assert_eq!(answers[0]["tokens_scored"], json!(scored));
+    let found = answers[0]["mean_nll"].as_f64().expect("a number");
+    let expected = golden.perplexity.oracle.mean_nll_all_positions;
+    assert!((found - expected).abs() <= MEAN_NLL_DISTANCE_MAX, "{engine}: {found}, not {expected}");
+}
+
+macro_rules! with_both_engines {
+    ($($check:ident),* $(,)?) => {
+        mod cpu {
+            $(#[test] fn $check() { super::$check("cpu"); })*
+        }
+        mod cpu_relaxed {
+            $(#[test] fn $check() { super::$check("cpu-relaxed"); })*
+        }
+    };
+}
+
+with_both_engines!(
+    tokens_are_exact,
+    chats_are_rendered_byte_for_byte,
+    logits_are_close_to_the_oracles,
+    greedy_texts_differ_only_where_the_choice_is_close,
+    likelihood_is_close_to_the_oracles,
+);

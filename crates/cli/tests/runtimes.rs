@@ -1,0 +1,86 @@
+//! One composed file, unmodified, prints the same bytes wherever it runs.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::{needed, smollm2, succeed, trefoil, with_input, write_tiny};
+use trefoil_fixtures::TinyLlama;
+
+/// Runs a command component with Python's `wasmtime`; the arguments follow the file's name.
+const PYTHON: &str = r#"
+import sys
+import wasmtime
+from wasmtime import component
+
+engine = wasmtime.Engine()
+linker = component.Linker(engine)
+linker.add_wasip2()
+store = wasmtime.Store(engine)
+wasi = wasmtime.WasiConfig()
+wasi.argv = sys.argv[1:]
+wasi.inherit_stdin()
+wasi.inherit_stdout()
+wasi.inherit_stderr()
+store.set_wasi(wasi)
+guest = component.Component.from_file(engine, sys.argv[1])
+instance = linker.instantiate(store, guest)
+indices = (
+    instance.get_export_index(store, f"wasi:cli/run@0.2.{patch}") for patch in range(20)
+)
+interface = next(index for index in indices if index is not None)
+run = instance.get_func(store, instance.get_export_index(store, "run", interface))
+run(store)
+"#;
+
+fn compose(model: &Path, folder: &Path) -> PathBuf {
+    let out = folder.join("chat.wasm");
+    let mut command = trefoil();
+    command.args(["compose", "--engine", "cpu", "--app", "chat", "--model"]).arg(model);
+    succeed(command.arg("-o").arg(&out));
+    out
+}
+
+/// The same program in the three runtimes.
+fn runtimes(file: &Path, arguments: &[&str]) -> [(&'static str, Command); 3] {
+    let mut ours = trefoil();
+    ours.arg("run").arg(file).arg("--").args(arguments);
+    let mut stock = Command::new(needed("TREFOIL_WASMTIME"));
+    stock.arg("run").arg(file).args(arguments);
+    let mut python = Command::new(needed("TREFOIL_PYTHON"));
+    python.args(["-c", PYTHON]).arg(file).args(arguments);
+    [("trefoil run", ours), ("wasmtime run", stock), ("Python", python)]
+}
+
+fn same_bytes(file: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let outputs = runtimes(file, arguments).map(|(name, mut command)| {
+        let output = with_input(&mut command, input);
+        assert!(output.status.success(), "{name}: {}", support::show(&output));
+        (name, output.stdout)
+    });
+    for (name, output) in &outputs[1..] {
+        assert_eq!(output, &outputs[0].1, "{name} prints other bytes than trefoil");
+    }
+    outputs[0].1.clone()
+}
+
+#[test]
+fn smollm2_answers_with_the_same_bytes_in_three_runtimes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = compose(&smollm2(), folder.path());
+    let arguments = ["-p", "What is the capital of France?", "--temperature", "0", "-n", "24"];
+    let answer = same_bytes(&file, &arguments, b"");
+    assert!(answer.len() > 20, "{}", String::from_utf8_lossy(&answer));
+}
+
+#[test]
+fn a_dialogue_on_pipes_gives_the_same_bytes_in_three_runtimes() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = write_tiny(folder.path(), &TinyLlama::default());
+    let file = compose(&model, folder.path());
+    let arguments = ["--temperature", "0", "-n", "6", "--system", "Be brief."];
+    let answers = same_bytes(&file, &arguments, "hello\nwie geht’s\n/clear\nhello\n".as_bytes());
+    let lines = answers.split(|byte| *byte == b'\n').count();
+    assert!(lines >= 4, "three answers: {}", String::from_utf8_lossy(&answers));
+}
