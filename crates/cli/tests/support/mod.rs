@@ -10,23 +10,23 @@ use trefoil_fixtures::{TinyLlama, tiny_llama};
 
 /// The command under test. Its cache lies below the build folder, so that compiled engines serve
 /// all tests; models of the user's cache are not seen.
-pub fn trefoil() -> Command {
+pub(crate) fn trefoil() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trefoil"));
     command.env("TREFOIL_CACHE", cache()).env_remove("TREFOIL_STATS");
     command
 }
 
-pub fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
 }
 
 /// SmolLM2-135M-Instruct in Q4_1.
-pub fn smollm2() -> PathBuf {
+pub(crate) fn smollm2() -> PathBuf {
     needed("TREFOIL_SMOLLM2")
 }
 
 /// A path that `cargo xtask test` provides.
-pub fn needed(variable: &str) -> PathBuf {
+pub(crate) fn needed(variable: &str) -> PathBuf {
     match std::env::var_os(variable) {
         Some(path) => path.into(),
         None => {
@@ -36,21 +36,21 @@ pub fn needed(variable: &str) -> PathBuf {
 }
 
 /// Runs to the end and expects success; returns standard output.
-pub fn succeed(command: &mut Command) -> Vec<u8> {
+pub(crate) fn succeed(command: &mut Command) -> Vec<u8> {
     let output = command.output().expect("the command starts");
     assert!(output.status.success(), "{command:?} failed:\n{}", show(&output));
     output.stdout
 }
 
 /// As [`succeed`], with standard input.
-pub fn succeed_with_input(command: &mut Command, input: &[u8]) -> Vec<u8> {
+pub(crate) fn succeed_with_input(command: &mut Command, input: &[u8]) -> Vec<u8> {
     let output = with_input(command, input);
     assert!(output.status.success(), "{command:?} failed:\n{}", show(&output));
     output.stdout
 }
 
 /// Runs to the end with standard input.
-pub fn with_input(command: &mut Command, input: &[u8]) -> Output {
+pub(crate) fn with_input(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -67,13 +67,13 @@ pub fn with_input(command: &mut Command, input: &[u8]) -> Output {
 }
 
 /// Expects failure with this exit code; returns standard error.
-pub fn fail(command: &mut Command, code: i32) -> String {
+pub(crate) fn fail(command: &mut Command, code: i32) -> String {
     let output = command.output().expect("the command starts");
     assert_eq!(output.status.code(), Some(code), "{command:?}:\n{}", show(&output));
     String::from_utf8(output.stderr).expect("messages are UTF-8")
 }
 
-pub fn show(output: &Output) -> String {
+pub(crate) fn show(output: &Output) -> String {
     format!(
         "{}\n{}{}",
         output.status,
@@ -83,7 +83,7 @@ pub fn show(output: &Output) -> String {
 }
 
 /// Sends JSON lines to a window of one process and returns its answers.
-pub fn ask(arguments: &[&str], model: &Path, questions: &[Value]) -> Vec<Value> {
+pub(crate) fn ask(arguments: &[&str], model: &Path, questions: &[Value]) -> Vec<Value> {
     let lines: String = questions.iter().map(|question| format!("{question}\n")).collect();
     let mut command = trefoil();
     command.arg(arguments[0]).arg(model).args(&arguments[1..]).arg("--jsonl");
@@ -98,7 +98,7 @@ pub fn ask(arguments: &[&str], model: &Path, questions: &[Value]) -> Vec<Value> 
 }
 
 /// Writes a tiny model.
-pub fn write_tiny(folder: &Path, options: &TinyLlama) -> PathBuf {
+pub(crate) fn write_tiny(folder: &Path, options: &TinyLlama) -> PathBuf {
     let path = folder.join(format!("{}.gguf", options.name.replace(' ', "-").to_lowercase()));
     std::fs::write(&path, tiny_llama(options)).expect("the model can be written");
     path
