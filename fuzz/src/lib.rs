@@ -14,10 +14,12 @@
 
 #![deny(missing_docs)]
 
+mod component;
 mod gguf;
 mod settings_toml;
 mod tokenizer;
 
+pub use component::component;
 pub use gguf::gguf;
 pub use settings_toml::settings_toml;
 pub use tokenizer::tokenizer;
@@ -26,5 +28,9 @@ pub use tokenizer::tokenizer;
 pub type Target = fn(&[u8]);
 
 /// Every target under its name.
-pub const TARGETS: &[(&str, Target)] =
-    &[("gguf", gguf), ("settings_toml", settings_toml), ("tokenizer", tokenizer)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("component", component),
+    ("gguf", gguf),
+    ("settings_toml", settings_toml),
+    ("tokenizer", tokenizer),
+];

@@ -92,7 +92,7 @@ proptest! {
         module.section(&data);
         let mut bytes = stub(None, "model-component");
         bytes.push(1);
-        wasm_encoder::Encode::encode(&module.as_slice()[..], &mut bytes);
+        wasm_encoder::Encode::encode(module.as_slice(), &mut bytes);
         bytes.push(0);
         let custom = wasm_encoder::CustomSection { name: (&name).into(), data: (&[1, 2, 3][..]).into() };
         wasm_encoder::Encode::encode(&custom, &mut bytes);
