@@ -123,6 +123,8 @@ pub(crate) trait Simd: Copy + 'static {
     type NibblePanel: Dot<I = Self::I>;
     /// On 8-bit weights as matrices hold them.
     type Bytes: Dot<I = Self::I>;
+    /// Whether two tokens at once are faster than one after the other.
+    const PAIRS_TOKENS: bool;
     /// Tokens from which on unpacking 4-bit weights once is faster than each time.
     const PANEL_TOKENS_MIN: usize;
 

@@ -97,8 +97,7 @@ pub(crate) fn add_with<S: Simd>(x: &mut [f32], y: &[f32]) {
 ///
 /// With `n` the nearest integer to `x / ln 2`, `exp(x) = 2^n * exp(r)` and `|r| <= ln(2) / 2`,
 /// where a polynomial of degree 6 is within 3.1e-9; its coefficients minimise the largest
-/// relative error (Lawson's algorithm). With rounding the relative error stays below
-/// [`EXP_ERROR_MAX`]. Below -87 the result is 0, above 88 it is `exp(88)`.
+/// relative error (Lawson's algorithm). With rounding the relative error stays below 1.5e-7. Below -87 the result is 0, above 88 it is `exp(88)`.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(x: S::F) -> S::F {
     let c = S::F::splat;

@@ -1,6 +1,8 @@
 //! How matrices lie in memory: 16 rows ("a group") side by side, so that a vector's lanes are
 //! rows, and in one stream in the order in which they are read.
 //!
+//! A new format implements [`Layout`] and [`Quantised`], and gets its row in `matrix.rs`.
+//!
 //! GGUF's blocks are described in ggml's `ggml-common.h` (`block_q4_0` and so on).
 
 use crate::arch::{Dot, F32x4, Simd};

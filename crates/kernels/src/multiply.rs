@@ -89,15 +89,16 @@ pub(crate) fn quantised<S: Simd, Q: Quantised>(
     mut out: Output<'_>,
 ) {
     let tokens = out.tokens();
+    let paired = if S::PAIRS_TOKENS { tokens - tokens % 2 } else { 0 };
     let groups = matrix.chunks_exact(activations.blocks * Q::TILE_BYTES);
     if tokens < S::PANEL_TOKENS_MIN || !Q::UNPACKS {
         let x = Tokens::<Q::Packed<S>>::new(activations);
         for (group, bytes) in groups.enumerate() {
-            for token in (0..tokens - tokens % 2).step_by(2) {
+            for token in (0..paired).step_by(2) {
                 out.put(token, group, x.times_packed::<S, Q, 2>(bytes, token));
             }
-            if tokens % 2 == 1 {
-                out.put(tokens - 1, group, x.times_packed::<S, Q, 1>(bytes, tokens - 1));
+            for token in paired..tokens {
+                out.put(token, group, x.times_packed::<S, Q, 1>(bytes, token));
             }
         }
         return;
@@ -106,11 +107,11 @@ pub(crate) fn quantised<S: Simd, Q: Quantised>(
     let x = Tokens::<Q::Panel<S>>::new(activations);
     for (group, bytes) in groups.enumerate() {
         panel.fill::<S, Q>(bytes);
-        for token in (0..tokens - tokens % 2).step_by(2) {
+        for token in (0..paired).step_by(2) {
             out.put(token, group, x.times_panel::<S, Q, 2>(&panel, token));
         }
-        if tokens % 2 == 1 {
-            out.put(tokens - 1, group, x.times_panel::<S, Q, 1>(&panel, tokens - 1));
+        for token in paired..tokens {
+            out.put(token, group, x.times_panel::<S, Q, 1>(&panel, token));
         }
     }
 }

@@ -137,6 +137,14 @@ impl I32x4 for Integers {
     }
 }
 
+/// Adds the products of four rows and two columns; LLVM knows the pattern (`pmaddwd`).
+#[inline(always)]
+fn add_pairs(sum: &mut Integers, rows: [i16; 8], x: [i16; 2]) {
+    for (sum, row) in sum.0.iter_mut().zip(rows.as_chunks::<2>().0) {
+        *sum += i32::from(row[0]) * i32::from(x[0]) + i32::from(row[1]) * i32::from(x[1]);
+    }
+}
+
 /// 4-bit weights, unpacked as they are used.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Nibbles;
@@ -145,30 +153,32 @@ impl Dot for Nibbles {
     type I = Integers;
     const STEP_COLUMNS: usize = 4;
     type Weights = [u8; 32];
-    type X = [i8; 4];
+    type X = [[i16; 2]; 2];
     type Sum = Integers;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[[u8; 32]] {
         body.as_chunks().0
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[i8; 4]] {
-        &activations.bytes
+    fn activations(activations: &Activations) -> &[[[i16; 2]; 2]] {
+        activations.pairs.as_chunks().0
     }
     #[inline(always)]
     fn zero() -> [Integers; 4] {
         [Integers([0; 4]); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [Integers; 4], weights: &[u8; 32], x: &[i8; 4]) -> [Integers; 4] {
+    fn step(mut sums: [Integers; 4], weights: &[u8; 32], x: &[[i16; 2]; 2]) -> [Integers; 4] {
         for (pair, half) in sums.as_chunks_mut::<2>().0.iter_mut().zip(weights.as_chunks::<16>().0)
         {
-            for (row, bytes) in half.as_chunks::<4>().0.iter().enumerate() {
-                for (byte, x) in bytes.iter().zip(x) {
-                    pair[0].0[row] += i32::from(byte & 15) * i32::from(*x);
-                    pair[1].0[row] += i32::from(byte >> 4) * i32::from(*x);
-                }
-            }
+            let columns = half.as_chunks::<2>().0;
+            let nibbles = |shift: u32| -> [i16; 8] {
+                std::array::from_fn(|i| (u16::from_le_bytes(columns[i]) >> shift & 15) as i16)
+            };
+            add_pairs(&mut pair[0], nibbles(0), x[0]);
+            add_pairs(&mut pair[0], nibbles(8), x[1]);
+            add_pairs(&mut pair[1], nibbles(4), x[0]);
+            add_pairs(&mut pair[1], nibbles(12), x[1]);
         }
         sums
     }
@@ -203,10 +213,7 @@ impl Dot for Bytes {
     #[inline(always)]
     fn step(mut sums: [Integers; 4], weights: &[u8; 32], x: &[i16; 2]) -> [Integers; 4] {
         for (sum, rows) in sums.iter_mut().zip(weights.as_chunks::<8>().0) {
-            for (sum, row) in sum.0.iter_mut().zip(rows.as_chunks::<2>().0) {
-                *sum += i32::from(row[0] as i8) * i32::from(x[0])
-                    + i32::from(row[1] as i8) * i32::from(x[1]);
-            }
+            add_pairs(sum, std::array::from_fn(|i| i16::from(rows[i] as i8)), *x);
         }
         sums
     }
@@ -223,7 +230,8 @@ impl Simd for Scalar {
     type Nibbles = Nibbles;
     type NibblePanel = Bytes;
     type Bytes = Bytes;
-    const PANEL_TOKENS_MIN: usize = 4;
+    const PAIRS_TOKENS: bool = false;
+    const PANEL_TOKENS_MIN: usize = 24;
 
     #[inline(always)]
     fn mul_add(a: Floats, b: Floats, c: Floats) -> Floats {

@@ -79,6 +79,7 @@ impl Simd for Simd128 {
     type Nibbles = Nibbles;
     type NibblePanel = Bytes;
     type Bytes = Bytes;
+    const PAIRS_TOKENS: bool = true;
     const PANEL_TOKENS_MIN: usize = 24;
 
     #[inline(always)]
