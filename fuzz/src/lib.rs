@@ -14,9 +14,11 @@
 
 #![deny(missing_docs)]
 
+mod component;
 mod gguf;
 mod settings_toml;
 
+pub use component::component;
 pub use gguf::gguf;
 pub use settings_toml::settings_toml;
 
@@ -24,4 +26,5 @@ pub use settings_toml::settings_toml;
 pub type Target = fn(&[u8]);
 
 /// Every target under its name.
-pub const TARGETS: &[(&str, Target)] = &[("gguf", gguf), ("settings_toml", settings_toml)];
+pub const TARGETS: &[(&str, Target)] =
+    &[("component", component), ("gguf", gguf), ("settings_toml", settings_toml)];

@@ -38,7 +38,7 @@ pub struct Component {
     version: Option<String>,
     skeleton: Vec<u8>,
     externs: Externs,
-    composition: bool,
+    customs: Vec<(Vec<u8>, u64, u64)>,
     content: Content,
     identity: String,
 }
@@ -109,11 +109,11 @@ impl Component {
             version: None,
             skeleton,
             externs,
-            composition: false,
+            customs,
             content,
             identity,
         };
-        component.custom_sections(&customs).map_err(fail)?;
+        component.custom_sections().map_err(fail)?;
         if component.identity.is_empty() {
             component.identity = component.content_identity().map_err(fail)?;
         }
@@ -122,8 +122,8 @@ impl Component {
 
     /// Name and version where wasm-metadata puts them: subsection 0 of `component-name`, and the
     /// text of `version`.
-    fn custom_sections(&mut self, customs: &[(Vec<u8>, u64, u64)]) -> Result<(), WasmError> {
-        for (name, start, end) in customs {
+    fn custom_sections(&mut self) -> Result<(), WasmError> {
+        for (name, start, end) in &self.customs {
             let mut cursor = Cursor::new(&self.content);
             cursor.jump(*start);
             let mut text = Vec::new();
@@ -144,7 +144,6 @@ impl Component {
                     cursor.copy_to(*end, &mut text)?;
                     self.version = String::from_utf8(text).ok();
                 }
-                name if name == COMPOSITION_SECTION.as_bytes() => self.composition = true,
                 _ => {}
             }
         }
@@ -172,7 +171,8 @@ impl Component {
 
     /// What it is.
     pub fn kind(&self) -> Kind {
-        if self.composition { Kind::Composition } else { self.externs.kind() }
+        let recorded = |(name, ..): &(Vec<u8>, u64, u64)| name == COMPOSITION_SECTION.as_bytes();
+        if self.customs.iter().any(recorded) { Kind::Composition } else { self.externs.kind() }
     }
 
     /// Bytes of the whole component.
@@ -222,6 +222,10 @@ impl Component {
     }
     pub(crate) fn externs(&self) -> &Externs {
         &self.externs
+    }
+    /// Names of the custom sections, with begin and end of their payloads in the content.
+    pub(crate) fn customs(&self) -> &[(Vec<u8>, u64, u64)] {
+        &self.customs
     }
     pub(crate) fn content(&self) -> &Content {
         &self.content

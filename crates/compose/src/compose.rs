@@ -276,12 +276,12 @@ pub(crate) fn assemble(
 /// Copies the stub, and puts the parts in the places of their skeletons.
 fn write(
     output: &mut Output<'_>,
-    stub: &Vec<u8>,
+    stub: &[u8],
     parts: &[Placed],
     skeletons: &[Vec<u8>],
 ) -> Result<Record, ComposeError> {
     let defect = |error: WasmError| ComposeError::Generate(GenerateError::new(error));
-    let mut cursor = Cursor::new(stub);
+    let mut cursor = Cursor::new(&stub);
     let end = stub.size();
     cursor.header(end).map_err(defect)?;
     let mut recorded = Vec::new();
@@ -319,7 +319,7 @@ fn write(
         recorded.push(RecordedPart {
             role: part.role,
             name: part.name(),
-            part_version: part.component.version().map(Into::into),
+            version: part.component.version().map(Into::into),
             sha256,
             offset,
             length: part.component.size(),

@@ -31,6 +31,7 @@ mod configuration;
 mod contract;
 mod gguf_source;
 mod graph;
+mod inspect;
 mod interface;
 mod layout;
 mod model;
@@ -47,6 +48,10 @@ pub use component::{Component, ComponentError};
 pub use compose::{ComposeError, Parts, compose};
 pub use configuration::{ConfigurationError, configuration, configuration_from_toml};
 pub use contract::GenerateError;
+pub use inspect::{
+    InspectError, InspectedPart, Inspection, MetadataEntry, ModelFile, Nested, NestedKind,
+    TensorTypeShare, inspect,
+};
 pub use interface::{Kind, Role};
 pub use model::{Model, PackError, PartRecord, pack};
 pub use output::OutputError;

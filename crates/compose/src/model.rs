@@ -63,7 +63,7 @@ pub enum PackError {
         /// The model file.
         path: PathBuf,
         /// Where and what.
-        source: trefoil_gguf::Error,
+        source: Box<trefoil_gguf::Error>,
     },
     /// The file exceeds what one component can hold.
     #[error(
@@ -143,7 +143,7 @@ impl Model {
         let modified = modified(path);
         let size = source.size();
         let gguf = Gguf::read(&GgufSource(&*source))
-            .map_err(|source| PackError::Gguf { path: path.into(), source })?;
+            .map_err(|error| PackError::Gguf { path: path.into(), source: Box::new(error) })?;
         let max = NESTED_BYTES_MAX - OVERHEAD_BYTES_MAX;
         if size > max {
             return Err(PackError::TooLarge { path: path.into(), size, max });

@@ -15,6 +15,7 @@ use crate::{Component, Progress, RecordError};
 
 /// What happens to a part.
 #[derive(Debug, Default)]
+#[expect(clippy::large_enum_variant, reason = "there are five of them, made once for each file")]
 pub enum Change {
     /// It stays, or stays absent.
     #[default]

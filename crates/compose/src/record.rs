@@ -42,7 +42,7 @@ pub struct RecordedPart {
     pub name: String,
     /// Its version, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub part_version: Option<String>,
+    pub version: Option<String>,
     /// Lower-case hexadecimal SHA-256 of the part's component.
     pub sha256: String,
     /// Where the part's component begins, in bytes from the start of the file.
@@ -96,6 +96,14 @@ impl Record {
     pub fn read(path: &Path) -> Result<Record, RecordError> {
         let source = Opened::open(path).map_err(WasmError::from)?;
         Ok(Record::find(&source)?.0)
+    }
+
+    /// Reads the record of a composition that is in memory.
+    ///
+    /// # Errors
+    /// [`RecordError`]
+    pub fn from_bytes(bytes: &[u8]) -> Result<Record, RecordError> {
+        Ok(Record::find(&bytes)?.0)
     }
 
     /// The record and its JSON text.
