@@ -124,7 +124,7 @@ fn build(guest: &Guest, root: &Path, out: &Path) -> Result<Vec<u8>> {
     ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(|mut encoder| encoder.encode())
+        .and_then(|encoder| encoder.encode())
         .with_context(|| format!("componentizing {}", path.display()))
 }
 

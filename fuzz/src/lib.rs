@@ -17,14 +17,20 @@
 mod component;
 mod gguf;
 mod settings_toml;
+mod tokenizer;
 
 pub use component::component;
 pub use gguf::gguf;
 pub use settings_toml::settings_toml;
+pub use tokenizer::tokenizer;
 
 /// A target: it gets any bytes and must return.
 pub type Target = fn(&[u8]);
 
 /// Every target under its name.
-pub const TARGETS: &[(&str, Target)] =
-    &[("component", component), ("gguf", gguf), ("settings_toml", settings_toml)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("component", component),
+    ("gguf", gguf),
+    ("settings_toml", settings_toml),
+    ("tokenizer", tokenizer),
+];

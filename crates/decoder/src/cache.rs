@@ -56,7 +56,7 @@ impl Cache {
         let needed_tokens = self.tokens[sequence] as usize + tokens;
         let step = needed_tokens.next_multiple_of(STEP_TOKENS).min(self.context_tokens);
         // Keys and values, in u64: a product that memory cannot hold still has a size to report.
-        let token_bytes = self.heads_count as u64 * self.head_length as u64 * 8;
+        let token_bytes = (self.heads_count as u64 * 8).saturating_mul(self.head_length as u64);
         let out_of_memory = || Error::OutOfMemory {
             needed_bytes: token_bytes.saturating_mul(step as u64),
             purpose: PURPOSE.to_owned(),
@@ -135,18 +135,62 @@ impl Layer<'_> {
     ) -> Result<(), OutOfMemory> {
         // Vaswani et al., 2017, section 3.2.1.
         let scale = 1.0 / (self.head_length as f32).sqrt();
-        let tokens = self.heads.first().map_or(0, HeadCache::tokens) - position;
-        let token_length = queries.len() / tokens;
-        let group_length = token_length / self.heads.len();
         // Head by head, so that one head's keys and values stay in the processor's cache.
         for (index, head) in self.heads.iter().enumerate() {
+            let tokens = head.tokens() - position;
+            let group_length = queries.len() / tokens / self.heads.len();
             for token in 0..tokens {
-                let start = token * token_length + index * group_length;
+                let start = (token * self.heads.len() + index) * group_length;
                 let group = start..start + group_length;
                 let visible = 0..position + token + 1;
                 head.attend(&queries[group.clone()], visible, scale, scratch, &mut out[group])?;
             }
         }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_bytes_and_cure_where_memory_does_not_suffice() {
+        let head_length = 1 << (usize::BITS - 4);
+        let mut cache = Cache {
+            sequences: vec![Sequence::new()],
+            tokens: vec![0],
+            heads_count: 1,
+            kv_heads: 1,
+            head_length,
+            context_tokens: 100,
+        };
+        let error = Error::OutOfMemory {
+            needed_bytes: (head_length as u64 * 8).saturating_mul(100),
+            purpose: PURPOSE.to_owned(),
+        };
+        assert_eq!(cache.reserve(0, 3), Err(error));
+        assert_eq!(cache.tokens(), [0]);
+    }
+
+    #[test]
+    fn memory_of_an_emptied_sequence_is_given_back() -> Result<()> {
+        let mut cache = Cache {
+            sequences: vec![Sequence::new(), Sequence::new()],
+            tokens: vec![0; 2],
+            heads_count: 6,
+            kv_heads: 2,
+            head_length: 8,
+            context_tokens: 1000,
+        };
+        cache.reserve(1, 1)?;
+        assert_eq!(cache.bytes(), 6 * 2 * 8 * 4 * STEP_TOKENS as u64);
+        cache.keep(1, 1);
+        cache.free_if_empty(1);
+        assert!(cache.bytes() > 0);
+        cache.truncate(1, 0);
+        cache.free_if_empty(1);
+        assert_eq!(cache.bytes(), 0);
         Ok(())
     }
 }

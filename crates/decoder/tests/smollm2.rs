@@ -2,14 +2,12 @@
 //! were made).
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use trefoil_decoder::{Decoder, Options};
 use trefoil_fixtures::golden::{self, Both, Continuation, MARGIN_DECISIVE};
 use trefoil_generation::{Forward, Logits, Span};
-use trefoil_gguf::{Gguf, Source};
+use trefoil_gguf::Gguf;
 
 /// Root mean square of the distance from the oracle's 64 best logits, over all prompts. llama.cpp
 /// itself, which rounds activations to 8 bits as the kernels do, is 0.158 to 0.169 away.
@@ -20,30 +18,16 @@ const LOGITS_SHAPE_RMS_MAX: f64 = 0.2;
 /// Greedy texts to compare; each costs about 50 steps.
 const GREEDY_PROMPTS: usize = 2;
 
-/// The file without reading all of it into memory.
-struct FileSource(File, u64);
-
-impl Source for FileSource {
-    fn size(&self) -> u64 {
-        self.1
-    }
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), String> {
-        self.0.read_exact_at(buffer, offset).map_err(|error| error.to_string())
-    }
-}
-
 /// One decoder for all tests of this file: loading takes longer than computing.
 fn decoder() -> MutexGuard<'static, Decoder> {
     static DECODER: OnceLock<Mutex<Decoder>> = OnceLock::new();
     let load = || {
         let path = std::env::var_os("TREFOIL_SMOLLM2")
             .expect("run `cargo xtask test`, which fetches the model and sets TREFOIL_SMOLLM2");
-        let file = File::open(path).expect("TREFOIL_SMOLLM2 names a file");
-        let size = file.metadata().expect("a size").len();
-        let source = FileSource(file, size);
-        let gguf = Gguf::read(&source).expect("a GGUF file");
+        let file = std::fs::read(path).expect("TREFOIL_SMOLLM2 names a file");
+        let gguf = Gguf::read(&file).expect("a GGUF file");
         let options = Options { context_tokens: 2048, sequences_max: 1 };
-        Mutex::new(Decoder::load(&gguf, &source, options).expect("a llama model"))
+        Mutex::new(Decoder::load(&gguf, &file, options).expect("a llama model"))
     };
     DECODER.get_or_init(load).lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,6 @@
 //! The model's chat template: Jinja as `transformers` runs it.
 
+mod assignment;
 mod conversation;
 mod date;
 mod json;
@@ -14,8 +15,9 @@ use trefoil_contract::{Conversation, Error, MessagePart, Result};
 
 use conversation::Arguments;
 
-/// Longest template, in bytes; as the setting `chat-template`.
-const SOURCE_BYTES_MAX: usize = 1 << 20;
+/// Longest template, in bytes. The longest of today's have 30 KiB; what a template nests without a
+/// loop is bounded by its length, and the stack has to bear it.
+const SOURCE_BYTES_MAX: usize = 128 << 10;
 /// Longest rendered text, in bytes: no list of the contract is longer.
 const OUTPUT_BYTES_MAX: usize = 16 << 20;
 /// Work that a template may do whatever the conversation. One unit pays for an instruction or for
@@ -36,7 +38,11 @@ const RECURSION_MAX: usize = 100;
 /// dictionaries, `break` and `continue`; and the conversation's own variables.
 ///
 /// `strftime_now` exists if the conversation has the variable `now` (seconds since 1970-01-01 UTC):
-/// engines have no clock. Templates that ask whether it is defined take their own default then.
+/// engines have no clock. Without it, templates that ask whether the function is defined take their
+/// own default.
+///
+/// Unlike in Python, a namespace holds copies, at most 32 levels deep, and no other namespace: see
+/// the module `assignment`.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
@@ -52,7 +58,7 @@ impl ChatTemplate {
     /// Checks a template.
     ///
     /// # Errors
-    /// [`Error::Template`] with the line of a syntax error, or if it is longer than 1 MiB.
+    /// [`Error::Template`] with the line of a syntax error, or if it is longer than 128 KiB.
     pub fn new(source: &str) -> Result<Self> {
         if source.len() > SOURCE_BYTES_MAX {
             return Err(Error::Template(format!(
@@ -60,8 +66,10 @@ impl ChatTemplate {
                 source.len()
             )));
         }
-        let template =
-            ChatTemplate { environment: environment()?, source: without_generation_tags(source) };
+        let template = ChatTemplate {
+            environment: environment()?,
+            source: assignment::guard(&without_generation_tags(source)),
+        };
         template.compile()?;
         Ok(template)
     }
@@ -146,9 +154,10 @@ fn environment() -> Result<Environment<'static>> {
     environment.set_syntax(syntax);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_recursion_limit(RECURSION_MAX);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(python_method);
     environment.add_function("raise_exception", raise_exception);
     environment.add_filter("tojson", tojson);
+    environment.add_filter(assignment::FILTER, assignment::assigned);
     Ok(environment)
 }
 
@@ -192,6 +201,24 @@ fn fuel(conversation: &Conversation) -> u64 {
     FUEL_BASE
         + FUEL_PER_BYTE * (bytes + variables)
         + FUEL_PER_MESSAGE * conversation.messages.len() as u64
+}
+
+/// Python's methods; those that `pycompat` lacks and templates use are added.
+fn python_method(
+    state: &mut State<'_, '_>,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Value, minijinja::Error> {
+    if let (Some(text), "removeprefix" | "removesuffix") = (value.as_str(), method) {
+        let (part,): (&str,) = minijinja::value::from_args(arguments)?;
+        let stripped = match method {
+            "removeprefix" => text.strip_prefix(part),
+            _ => text.strip_suffix(part),
+        };
+        return Ok(Value::from(stripped.unwrap_or(text)));
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
 }
 
 /// What a template passed to `raise_exception`.

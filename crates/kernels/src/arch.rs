@@ -123,6 +123,8 @@ pub(crate) trait Simd: Copy + 'static {
     type NibblePanel: Dot<I = Self::I>;
     /// On 8-bit weights as matrices hold them.
     type Bytes: Dot<I = Self::I>;
+    /// Tokens from which on unpacking 4-bit weights once is faster than each time.
+    const PANEL_TOKENS_MIN: usize;
 
     /// `a * b + c`.
     fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F;

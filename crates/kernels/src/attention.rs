@@ -211,18 +211,23 @@ impl<E: CacheElement> HeadCache<E> {
         let size = self.head_size;
         let queries: [&[f32]; H] = std::array::from_fn(|head| &queries[head * size..][..size]);
         let keys = &self.keys[tiles.first * size..][..tiles.count * size];
-        for (tile, keys) in keys.chunks_exact(size).enumerate() {
-            let mut sums = [S::F::splat(0.0); H];
-            for (element, key) in keys.iter().enumerate() {
-                let key = E::widen::<S>(key);
-                for head in 0..H {
-                    let query = S::F::splat(queries[head][element]);
-                    sums[head] = S::mul_add(key, query, sums[head]);
-                }
-            }
+        let mut put = |tile: usize, sums: [S::F; H]| {
             for (head, sum) in sums.into_iter().enumerate() {
                 (sum * S::F::splat(scale)).store(&mut scores[head * tiles.count + tile]);
             }
+        };
+        // Two tiles at a time: with one, each sum would wait for itself.
+        let pairs = keys.chunks_exact(2 * size);
+        let last = pairs.remainder();
+        for (pair, keys) in pairs.enumerate() {
+            let (first, second) = keys.split_at(size);
+            let [first, second] = products::<S, E, H, 2>([first, second], queries);
+            put(2 * pair, first);
+            put(2 * pair + 1, second);
+        }
+        if !last.is_empty() {
+            let [last] = products::<S, E, H, 1>([last], queries);
+            put(tiles.count - 1, last);
         }
     }
 
@@ -287,6 +292,28 @@ impl<E: CacheElement> HeadCache<E> {
             }
         }
     }
+}
+
+/// Products of T tiles of keys with H queries.
+#[inline(always)]
+fn products<S: Simd, E: CacheElement, const H: usize, const T: usize>(
+    keys: [&[[E; TILE_TOKENS]]; T],
+    queries: [&[f32]; H],
+) -> [[S::F; H]; T] {
+    let mut sums = [[S::F::splat(0.0); H]; T];
+    let size = queries[0].len();
+    let keys = keys.map(|keys| &keys[..size]);
+    let queries = queries.map(|query| &query[..size]);
+    for element in 0..size {
+        for head in 0..H {
+            let query = S::F::splat(queries[head][element]);
+            for tile in 0..T {
+                let key = E::widen::<S>(&keys[tile][element]);
+                sums[tile][head] = S::mul_add(key, query, sums[tile][head]);
+            }
+        }
+    }
+    sums
 }
 
 impl AttentionScratch {

@@ -48,8 +48,8 @@ pub(crate) trait Layout {
 pub(crate) trait Floating: Layout {
     /// Makes up for the factor of `load`; the finished outputs take it once more.
     const SHARE: f32;
-    /// The tile's 16 rows.
-    fn rows<S: Simd>(tile: &[u8]) -> [S::F; 4];
+    /// Four of the tile's 16 rows.
+    fn rows<S: Simd>(tile: &[u8], vector: usize) -> S::F;
 }
 
 /// Formats of blocks with a scale. A tile is 16 f16 scales, 16 f16 minima if there are any, and

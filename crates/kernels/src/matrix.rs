@@ -155,7 +155,7 @@ impl Matrix {
             activations.tokens,
             self.rows
         );
-        let out = Output { values: out, rows: self.rows };
+        let out = Output::new(out, self.rows);
         match self.weights_type {
             WeightsType::F32 => floating::<S, F32>(&self.memory, activations, out),
             WeightsType::F16 => floating::<S, F16>(&self.memory, activations, out),

@@ -10,21 +10,35 @@ use crate::formats::{BLOCK_COLUMNS, Floating, GROUP_ROWS, Quantised, SCALE_SHARE
 /// Where the outputs of a group go.
 pub(crate) struct Output<'a> {
     /// Token by token.
-    pub(crate) values: &'a mut [f32],
-    pub(crate) rows: usize,
+    values: &'a mut [f32],
+    rows: usize,
+    /// What the sums still have to be multiplied with.
+    factor: f32,
 }
 
-impl Output<'_> {
+impl<'a> Output<'a> {
+    pub(crate) fn new(values: &'a mut [f32], rows: usize) -> Self {
+        Self { values, rows, factor: SCALE_SHARE }
+    }
+
     #[inline(always)]
-    fn put<F: F32x4>(&mut self, token: usize, group: usize, sums: [F; 4], factor: f32) {
-        let mut lanes = [[0.0; 4]; 4];
-        for (sum, lanes) in sums.into_iter().zip(&mut lanes) {
-            (sum * F::splat(factor)).store(lanes);
-        }
+    fn put<F: F32x4, const N: usize>(&mut self, token: usize, group: usize, sums: [[F; 4]; N]) {
         let first = group * GROUP_ROWS;
         let count = GROUP_ROWS.min(self.rows - first);
-        self.values[token * self.rows + first..][..count]
-            .copy_from_slice(&lanes.as_flattened()[..count]);
+        for (n, sums) in sums.iter().enumerate() {
+            let values = &mut self.values[(token + n) * self.rows + first..][..count];
+            if let ([a, b, c, d], []) = values.as_chunks_mut::<4>() {
+                for (sum, values) in sums.iter().zip([a, b, c, d]) {
+                    (*sum * F::splat(self.factor)).store(values);
+                }
+            } else {
+                let mut lanes = [[0.0; 4]; 4];
+                for (sum, lanes) in sums.iter().zip(&mut lanes) {
+                    (*sum * F::splat(self.factor)).store(lanes);
+                }
+                values.copy_from_slice(&lanes.as_flattened()[..count]);
+            }
+        }
     }
 
     fn tokens(&self) -> usize {
@@ -50,7 +64,7 @@ impl Panel {
         let blocks = group.len() / Q::TILE_BYTES;
         self.scales.resize(blocks, [[0.0; 4]; 4]);
         self.minima.resize(if Q::HAS_MINIMUM { blocks } else { 0 }, [[0.0; 4]; 4]);
-        self.weights.resize(if Q::UNPACKS { blocks * PANEL_BYTES } else { 0 }, 0);
+        self.weights.resize(blocks * PANEL_BYTES, 0);
         let tiles = || group.chunks_exact(Q::TILE_BYTES);
         for (tile, scales) in tiles().zip(&mut self.scales) {
             for (vector, scales) in scales.iter_mut().enumerate() {
@@ -76,28 +90,27 @@ pub(crate) fn quantised<S: Simd, Q: Quantised>(
 ) {
     let tokens = out.tokens();
     let groups = matrix.chunks_exact(activations.blocks * Q::TILE_BYTES);
-    if tokens == 1 {
-        let tokens = Tokens::<Q::Packed<S>>::new(activations);
+    if tokens < S::PANEL_TOKENS_MIN || !Q::UNPACKS {
+        let x = Tokens::<Q::Packed<S>>::new(activations);
         for (group, bytes) in groups.enumerate() {
-            let sums = tokens.times_packed::<S, Q>(bytes);
-            out.put(0, group, sums, SCALE_SHARE);
+            for token in (0..tokens - tokens % 2).step_by(2) {
+                out.put(token, group, x.times_packed::<S, Q, 2>(bytes, token));
+            }
+            if tokens % 2 == 1 {
+                out.put(tokens - 1, group, x.times_packed::<S, Q, 1>(bytes, tokens - 1));
+            }
         }
         return;
     }
     let mut panel = Panel::default();
-    let tiles = Tokens::<Q::Panel<S>>::new(activations);
+    let x = Tokens::<Q::Panel<S>>::new(activations);
     for (group, bytes) in groups.enumerate() {
         panel.fill::<S, Q>(bytes);
-        let mut token = 0;
-        while token + 2 <= tokens {
-            let [a, b] = tiles.times_panel::<S, Q, 2>(bytes, &panel, token);
-            out.put(token, group, a, SCALE_SHARE);
-            out.put(token + 1, group, b, SCALE_SHARE);
-            token += 2;
+        for token in (0..tokens - tokens % 2).step_by(2) {
+            out.put(token, group, x.times_panel::<S, Q, 2>(&panel, token));
         }
-        if token < tokens {
-            let [sums] = tiles.times_panel::<S, Q, 1>(bytes, &panel, token);
-            out.put(token, group, sums, SCALE_SHARE);
+        if tokens % 2 == 1 {
+            out.put(tokens - 1, group, x.times_panel::<S, Q, 1>(&panel, tokens - 1));
         }
     }
 }
@@ -123,28 +136,30 @@ impl<'a, D: Dot> Tokens<'a, D> {
         }
     }
 
-    /// A group of packed rows times one token.
+    /// A group of packed rows times N tokens from `token` on.
     #[inline(always)]
-    fn times_packed<S: Simd, Q: Quantised>(&self, group: &[u8]) -> [S::F; 4]
+    fn times_packed<S: Simd, Q: Quantised, const N: usize>(
+        &self,
+        group: &[u8],
+        token: usize,
+    ) -> [[S::F; 4]; N]
     where
         D: Dot<I = S::I>,
     {
         let bytes = self.steps * size_of::<D::Weights>();
         let tile = |block: usize| &group[block * Q::TILE_BYTES..];
-        let [sums] = self.times::<S, Q, 1>(
-            0,
+        self.times::<S, Q, N>(
+            token,
             |block| &tile(block)[Q::HEADER_BYTES..][..bytes],
             |block, vector| header_lanes::<S>(&tile(block)[..32], vector),
             |block, vector| header_lanes::<S>(&tile(block)[32..64], vector),
-        );
-        sums
+        )
     }
 
     /// A group of unpacked rows times N tokens from `token` on.
     #[inline(always)]
     fn times_panel<S: Simd, Q: Quantised, const N: usize>(
         &self,
-        group: &[u8],
         panel: &Panel,
         token: usize,
     ) -> [[S::F; 4]; N]
@@ -154,13 +169,7 @@ impl<'a, D: Dot> Tokens<'a, D> {
         let bytes = self.steps * size_of::<D::Weights>();
         self.times::<S, Q, N>(
             token,
-            |block| {
-                if Q::UNPACKS {
-                    &panel.weights[block * PANEL_BYTES..][..bytes]
-                } else {
-                    &group[block * Q::TILE_BYTES + Q::HEADER_BYTES..][..bytes]
-                }
-            },
+            |block| &panel.weights[block * PANEL_BYTES..][..bytes],
             |block, vector| S::F::load(&panel.scales[block][vector]),
             |block, vector| S::F::load(&panel.minima[block][vector]),
         )
@@ -205,12 +214,16 @@ impl<'a, D: Dot> Tokens<'a, D> {
         let weights = D::weights(weights);
         let x = x.map(|x| &x[..weights.len()]);
         let mut sums = [D::zero(); N];
+        let mut totals = [[D::I::splat(0); 4]; N];
         for step in 0..weights.len() {
             for token in 0..N {
                 sums[token] = D::step(sums[token], &weights[step], &x[token][step]);
             }
         }
-        sums.map(D::totals)
+        for (totals, sums) in totals.iter_mut().zip(sums) {
+            *totals = D::totals(sums);
+        }
+        totals
     }
 }
 
@@ -220,41 +233,56 @@ pub(crate) fn floating<S: Simd, L: Floating>(
     activations: &Activations,
     mut out: Output<'_>,
 ) {
+    out.factor = L::SHARE;
     let columns = activations.columns;
     let tokens = out.tokens();
     for (group, bytes) in matrix.chunks_exact(columns * L::TILE_BYTES).enumerate() {
+        let x = |token: usize| &activations.x[token * columns..][..columns];
         let mut token = 0;
-        while token + 2 <= tokens {
-            let x = [0, 1].map(|n| &activations.x[(token + n) * columns..][..columns]);
-            let [a, b] = floating_times::<S, L, 2>(bytes, x);
-            out.put(token, group, a, L::SHARE);
-            out.put(token + 1, group, b, L::SHARE);
-            token += 2;
+        while token + 3 <= tokens {
+            let x = [x(token), x(token + 1), x(token + 2)];
+            out.put(token, group, floating_halves::<S, L, 3>(bytes, x));
+            token += 3;
         }
-        if token < tokens {
-            let x = [&activations.x[token * columns..][..columns]];
-            let [sums] = floating_times::<S, L, 1>(bytes, x);
-            out.put(token, group, sums, L::SHARE);
+        while token < tokens {
+            let [sums] = floating_times::<S, L, 1, 4>(bytes, 0, [x(token)]);
+            out.put(token, group, [sums]);
+            token += 1;
         }
     }
 }
 
+/// A group of rows times N tokens, in two halves, so that all sums stay in registers.
 #[inline(always)]
-fn floating_times<S: Simd, L: Floating, const N: usize>(
+fn floating_halves<S: Simd, L: Floating, const N: usize>(
     group: &[u8],
     x: [&[f32]; N],
 ) -> [[S::F; 4]; N] {
-    let mut sums = [[S::F::splat(0.0); 4]; N];
+    let low = floating_times::<S, L, N, 2>(group, 0, x);
+    let high = floating_times::<S, L, N, 2>(group, 2, x);
+    std::array::from_fn(|n| [low[n][0], low[n][1], high[n][0], high[n][1]])
+}
+
+/// V of a group's vectors of rows, from `vector` on, times N tokens.
+///
+/// Not inlined: Cranelift would see that the sums live long after the loop and keep them in
+/// memory while in it.
+#[inline(never)]
+fn floating_times<S: Simd, L: Floating, const N: usize, const V: usize>(
+    group: &[u8],
+    vector: usize,
+    x: [&[f32]; N],
+) -> [[S::F; V]; N] {
+    let mut sums = [[S::F::splat(0.0); V]; N];
     let x = x.map(|x| &x[..group.len() / L::TILE_BYTES]);
     for (column, tile) in group.chunks_exact(L::TILE_BYTES).enumerate() {
-        let rows = L::rows::<S>(tile);
         for token in 0..N {
             let mut x = S::F::splat(x[token][column]);
             if L::SHARE != 1.0 {
                 x = x * S::F::splat(L::SHARE);
             }
-            for vector in 0..4 {
-                sums[token][vector] = S::mul_add(rows[vector], x, sums[token][vector]);
+            for (i, sum) in sums[token].iter_mut().enumerate() {
+                *sum = S::mul_add(L::rows::<S>(tile, vector + i), x, *sum);
             }
         }
     }

@@ -203,7 +203,7 @@ pub static TABLE: &[Key] = &[
         Scope::Model,
         None,
         (
-            Kind::Text { bytes_max: 1 << 20 },
+            Kind::Text { bytes_max: 1 << 17 },
             |settings| vec![Value::Text(settings.model.chat_template.clone())],
             |settings, value| {
                 if let Value::Text(text) = value {

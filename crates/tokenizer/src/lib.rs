@@ -1,8 +1,9 @@
 //! Tokenizers from GGUF metadata: byte-level BPE (`tokenizer.ggml.model` = `gpt2`).
 //!
-//! A text goes three ways down: special tokens are cut out, a [pre-tokenizer](pre_tokenizer) cuts
-//! the rest into words, and in each word [merges] join bytes into tokens. The results are those of
-//! llama.cpp, for any bytes; what differs is said where it does.
+//! A text becomes tokens in three steps: special tokens are cut out, a pre-tokenizer cuts the rest
+//! into words, and in each word merges join bytes into tokens. The results are those of llama.cpp,
+//! for any bytes; where they differ, the item says so. Letters and numbers are those of Unicode 16
+//! (llama.cpp: 15).
 //!
 //! This crate does no I/O, uses no randomness and panics on no input.
 #![deny(missing_docs)]

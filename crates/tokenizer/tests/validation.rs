@@ -1,7 +1,8 @@
 //! Which files are refused, and how.
 #![allow(missing_docs)]
 
-use trefoil_gguf::{Gguf, Value, Writer};
+use trefoil_fixtures::{TinyLlama, Vocabulary, tiny_llama};
+use trefoil_gguf::{Gguf, TensorType, Value, Writer};
 use trefoil_tokenizer::{Error, SPECIAL_TOKEN_BYTES_MAX, TokenType, Tokenizer};
 
 /// Keys and values of a valid file.
@@ -55,6 +56,20 @@ fn a_valid_file_is_read() {
     let tokenizer = read(&entries()).expect("is valid");
     assert_eq!(tokenizer.encode(b"ab<s>", true, true), [3, 2, 3]);
     assert_eq!(tokenizer.end_of_generation(), [3]);
+}
+
+#[test]
+fn the_tiny_model_of_the_fixtures_is_read() {
+    let file = tiny_llama(&TinyLlama::with_matrices(TensorType::F32));
+    let gguf = Gguf::read(&file.as_slice()).expect("is GGUF");
+    let tokenizer = Tokenizer::from_gguf(&gguf.metadata).expect("is valid");
+    let text = "<|im_start|>user\nthe ring 中<|im_end|>".as_bytes();
+    let tokens = tokenizer.encode(text, false, true);
+    assert_eq!(tokens.first(), Some(&Vocabulary::MESSAGE_START));
+    assert_eq!(tokens.last(), Some(&Vocabulary::MESSAGE_END));
+    let piece = |&token| tokenizer.token_bytes(token).expect("is in the vocabulary");
+    assert_eq!(tokens.iter().flat_map(piece).copied().collect::<Vec<_>>(), text);
+    assert!(tokenizer.end_of_generation().contains(&Vocabulary::MESSAGE_END));
 }
 
 #[test]

@@ -458,6 +458,23 @@ fn free_caches_are_given_up_before_memory_runs_out() {
 }
 
 #[test]
+fn an_emptied_slot_is_taken_before_one_that_holds_something() {
+    let (mut generations, seen) = generations(3, 100, 100);
+    let one = settings(|s| s.max_tokens = 1);
+    let oldest = start(&mut generations, &[6; 10], &one);
+    generations.step(&[oldest]);
+    let emptied = start(&mut generations, &[7; 10], &one);
+    usage(&mut generations, emptied);
+    seen.borrow_mut().cached_tokens_max = Some(25);
+    let last = start(&mut generations, &[8; 10], &one);
+    usage(&mut generations, last);
+    generations.cancel(oldest);
+    let next = start(&mut generations, &[9; 2], &one);
+    generations.step(&[next]);
+    assert_eq!(seen.borrow().caches[1], [9, 9]);
+}
+
+#[test]
 fn damaged_logits_are_errors_and_leave_the_generation_usable() {
     let (mut generations, seen) = generations(2, 100, 100);
     let one = settings(|s| s.max_tokens = 1);

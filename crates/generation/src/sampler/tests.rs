@@ -143,7 +143,7 @@ proptest! {
         let possible = |logit: &f32| *logit > f32::NEG_INFINITY;
         match sampler(&settings).sample(&mut logits, &[]) {
             Ok(token) => prop_assert!(possible(&logits[token as usize])),
-            Err(_) => prop_assert!(!logits.iter().any(|logit| possible(logit))),
+            Err(_) => prop_assert!(!logits.iter().any(possible)),
         }
     }
 }

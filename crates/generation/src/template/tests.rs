@@ -92,6 +92,9 @@ fn blocks_take_their_line_break_and_indentation_with_them() {
 #[test]
 fn templates_of_the_wild_find_their_python() {
     let cases = [
+        ("{{ 'abc'.removeprefix('a').removesuffix('c') }}", "b"),
+        ("{{ '</t>b'.split('</t>')[-1].lstrip('\n') }}{{ 'x' ~ 1 ~ true ~ none }}", "bx1TrueNone"),
+        ("{{ messages[::-1]|map(attribute='role')|list|join(', ') }}", "user"),
         ("{{ 'a,b'.split(',')[-1] }}", "b"),
         ("{{ ' x '.strip() + 'ab'.replace('a', 'c').upper() }}", "xCB"),
         ("{% if messages[0].content.startswith('h') %}yes{% endif %}", "yes"),
@@ -296,4 +299,53 @@ fn unusable_json_is_refused_with_its_place() {
         "tool call `1`",
     );
     refused(|c| c.tools = Some("[".repeat(100_000)), "`tools`");
+}
+
+#[test]
+fn namespaces_cannot_nest_until_the_stack_overflows() {
+    let loops = [
+        "{% set ns.x = [ns.x] %}",
+        "{%- set ns . x=[ns.x]-%}",
+        "{% set (ns.x, y) = [ns.x], '%}' %}",
+        "{% set ns.x = {'a': ns.x} %}",
+        "{%+ set ns.x | default([ns.x], true) %}{% endset %}",
+        "{% if \"{% 'set\" %}{% set ns.x = [ns.x] %}{% endif %}",
+    ];
+    for body in loops {
+        let source = format!(
+            "{{% set ns = namespace(x=[]) %}}{{% for i in range(50000) %}}{body}{{% endfor %}}"
+        );
+        let text = template_error(render(&source));
+        assert!(text.contains("at most 32 nested levels"), "{body}: {text}");
+    }
+    for body in ["{% set ns.x = ns %}", "{% set ns.x = [namespace()] %}"] {
+        let source = format!("{{% set ns = namespace(x=1) %}}{body}{{{{ ns }}}}");
+        let text = template_error(render(&source));
+        assert!(text.contains("a namespace cannot hold a namespace"), "{body}: {text}");
+    }
+    // Lazy views of a sequence nest too; a copy has none.
+    let views = "{% set ns = namespace(x=[1, 2]) %}{% for i in range(50000) %}\
+                 {% set ns.x = ns.x|reverse %}{% endfor %}{{ ns.x }}";
+    assert_eq!(render(views).as_deref(), Ok("[1, 2]"));
+    // The longest chain without a loop.
+    let chain = "{% set a=[a] %}".repeat(super::SOURCE_BYTES_MAX / 15);
+    assert_eq!(render(&chain).as_deref(), Ok(""));
+}
+
+#[test]
+fn namespaces_hold_what_templates_assign() {
+    let cases = [
+        ("{% set ns = namespace(a=1) %}{% set ns.a = ns.a + 1 if true else 0 %}{{ ns.a }}", "2"),
+        ("{% set ns = namespace() %}{% set ns.a = 'x %} y' ~ \"=|\" -%} {{ ns.a }}", "x %} y=|"),
+        (
+            "{% set ns = namespace() %}{% set ns.a = {'b': [1, {'c': none}]} %}{{ ns.a }}",
+            "{'b': [1, {'c': None}]}",
+        ),
+        ("{% set ns = namespace() %}{% set ns.a %}block{% endset %}{{ ns.a }}", "block"),
+        ("{% set ns = namespace() %}{% set ns.a = messages[0] %}{{ ns.a.content }}", "hi"),
+        ("{% set a = 'b.c' %}{% set settings = a %}{{ settings }}", "b.c"),
+    ];
+    for (source, expected) in cases {
+        assert_eq!(render(source).as_deref(), Ok(expected), "{source}");
+    }
 }

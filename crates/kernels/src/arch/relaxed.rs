@@ -2,7 +2,7 @@
 
 use core::arch::wasm32::*;
 
-use super::wasm::{Bytes, Floats, Integers, load, splat_bytes, store};
+use super::wasm::{Bytes, Floats, Integers, load, store};
 use super::{Dot, Simd};
 use crate::activations::Activations;
 
@@ -10,10 +10,20 @@ use crate::activations::Activations;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Relaxed;
 
+/// Four bytes in every lane.
+#[inline(always)]
+fn splat_bytes(bytes: &[i8; 4]) -> v128 {
+    // SAFETY: the reference covers the 4 bytes; the instruction asks for no alignment.
+    unsafe { v128_load32_splat(bytes.as_ptr().cast()) }
+}
+
 /// The sum of 16-bit sums. 8 steps of at most 2 * 15 * 127 are 30,480: they stay exact.
 #[inline(always)]
 fn totals(sums: [v128; 4]) -> [Integers; 4] {
-    sums.map(|sum| Integers(i32x4_extadd_pairwise_i16x8(sum)))
+    // Written out because a build without much inlining would keep `map`'s calls.
+    let [a, b, c, d] = sums;
+    let total = |sum| Integers(i32x4_extadd_pairwise_i16x8(sum));
+    [total(a), total(b), total(c), total(d)]
 }
 
 /// Adds products of weights from 0 to 15: there the relaxed dot product is exact everywhere.
@@ -104,6 +114,7 @@ impl Simd for Relaxed {
     type Nibbles = Nibbles;
     type NibblePanel = NibblePanel;
     type Bytes = Bytes;
+    const PANEL_TOKENS_MIN: usize = 20;
 
     #[inline(always)]
     fn mul_add(a: Floats, b: Floats, c: Floats) -> Floats {

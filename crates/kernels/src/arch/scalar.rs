@@ -223,6 +223,7 @@ impl Simd for Scalar {
     type Nibbles = Nibbles;
     type NibblePanel = Bytes;
     type Bytes = Bytes;
+    const PANEL_TOKENS_MIN: usize = 4;
 
     #[inline(always)]
     fn mul_add(a: Floats, b: Floats, c: Floats) -> Floats {

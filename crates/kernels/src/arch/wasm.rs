@@ -40,13 +40,6 @@ pub(crate) fn load(bytes: &[u8; 16]) -> v128 {
     unsafe { v128_load(bytes.as_ptr().cast()) }
 }
 
-/// Four bytes in every lane.
-#[inline(always)]
-pub(crate) fn splat_bytes(bytes: &[i8; 4]) -> v128 {
-    // SAFETY: the reference covers the 4 bytes; the instruction asks for no alignment.
-    unsafe { v128_load32_splat(bytes.as_ptr().cast()) }
-}
-
 /// Two i16 in every lane.
 #[inline(always)]
 pub(crate) fn splat_pair(pair: &[i16; 2]) -> v128 {
@@ -197,6 +190,6 @@ impl Dot for Bytes {
     }
     #[inline(always)]
     fn totals(sums: [v128; 4]) -> [Integers; 4] {
-        sums.map(Integers)
+        [Integers(sums[0]), Integers(sums[1]), Integers(sums[2]), Integers(sums[3])]
     }
 }

@@ -22,9 +22,8 @@ impl Layout for F32 {
 impl Floating for F32 {
     const SHARE: f32 = 1.0;
     #[inline(always)]
-    fn rows<S: Simd>(tile: &[u8]) -> [S::F; 4] {
-        let vectors = tile.as_chunks::<16>().0;
-        [0, 1, 2, 3].map(|i| S::F::load_bytes(&vectors[i]))
+    fn rows<S: Simd>(tile: &[u8], vector: usize) -> S::F {
+        S::F::load_bytes(&tile.as_chunks().0[vector])
     }
 }
 
@@ -43,8 +42,7 @@ impl Layout for F16 {
 impl Floating for F16 {
     const SHARE: f32 = SCALE_SHARE;
     #[inline(always)]
-    fn rows<S: Simd>(tile: &[u8]) -> [S::F; 4] {
-        let vectors = tile.as_chunks::<8>().0;
-        [0, 1, 2, 3].map(|i| S::F::load_halves(&vectors[i]))
+    fn rows<S: Simd>(tile: &[u8], vector: usize) -> S::F {
+        S::F::load_halves(&tile.as_chunks().0[vector])
     }
 }

@@ -65,7 +65,8 @@ impl Case {
                 _ => 1,
             };
             for place in gguf[start..].as_chunks_mut::<2>().0.iter_mut().take(halves) {
-                let exponent = if random.next() % 50 == 0 { 0 } else { 6 + random.next() % 8 };
+                let exponent =
+                    if random.next().is_multiple_of(50) { 0 } else { 6 + random.next() % 8 };
                 let bits = (random.next() & 0x83ff) | exponent << 10;
                 *place = (bits as u16).to_le_bytes();
             }
@@ -187,8 +188,11 @@ fn a_batch_gives_each_token_the_bits_that_it_has_alone() {
     let mut random = Random(3);
     for case in cases() {
         let matrix = case.matrix();
-        let x = random.numbers(7 * case.columns);
+        // Enough for the kernels that unpack weights once for many tokens.
+        let tokens = 29;
+        let x = random.numbers(tokens * case.columns);
         for_each_set!(S => {
+            assert!(tokens >= S::PANEL_TOKENS_MIN, "{}", S::NAME);
             let together = multiply::<S>(&matrix, &x);
             let alone: Vec<f32> =
                 x.chunks(case.columns).flat_map(|x| multiply::<S>(&matrix, x)).collect();
@@ -231,7 +235,7 @@ fn the_largest_weights_and_activations_do_not_overflow() {
             let case = Case { weights_type, rows: 1, columns: 32, gguf };
             let expected: f64 = case.widened(0).iter().map(|w| w * 127.0 * f64::from(sign)).sum();
             for_each_set!(S => {
-                for tokens in [1, 2] {
+                for tokens in [1, 2, 32] {
                     let out = multiply::<S>(&case.matrix(), &vec![127.0 * sign; tokens * 32]);
                     assert_eq!(out, vec![expected as f32; tokens], "{weights_type:?}, {}", S::NAME);
                 }
@@ -278,6 +282,20 @@ fn a_matrix_beyond_the_address_space_is_refused() {
         for rows in [usize::MAX / 64, usize::MAX / 4, usize::MAX] {
             assert!(Matrix::builder(weights_type, rows, 1 << 20).is_err(), "{weights_type:?}");
         }
+    }
+}
+
+#[test]
+fn all_lists_every_type() {
+    for (index, weights_type) in WeightsType::ALL.into_iter().enumerate() {
+        let expected = match weights_type {
+            WeightsType::F32 => 0,
+            WeightsType::F16 => 1,
+            WeightsType::Q4_0 => 2,
+            WeightsType::Q4_1 => 3,
+            WeightsType::Q8_0 => 4,
+        };
+        assert_eq!(index, expected);
     }
 }
 

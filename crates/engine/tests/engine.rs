@@ -1,0 +1,424 @@
+//! The engine behind its imports, natively, on tiny generated models.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use trefoil_contract::{
+    Conversation, Error, Event, FinishReason, Message, MessagePart, Part, Prompt, Result, Role,
+    Setting, TokenizeOptions, Usage, Value,
+};
+use trefoil_engine::{Engine, Generation, Imports, Model, Request, advance};
+use trefoil_fixtures::{TinyLlama, tiny_llama};
+
+/// Imports that hold models in memory.
+struct Memory {
+    models: Vec<(Part, Vec<u8>)>,
+    configuration: Result<Vec<Setting>, String>,
+    instances: u32,
+    bytes_read: Cell<u64>,
+}
+
+impl Imports for Memory {
+    fn parts(&self) -> Result<Vec<Part>> {
+        Ok(self.models.iter().map(|(part, _)| part.clone()).collect())
+    }
+
+    fn read(&self, part: u32, offset: u64, length: u32) -> Result<Vec<u8>> {
+        assert!(length <= trefoil_contract::READ_LENGTH_MAX);
+        let bytes = &self.models[part as usize].1;
+        let start = bytes.len().min(offset as usize);
+        let end = bytes.len().min(start + length as usize);
+        self.bytes_read.set(self.bytes_read.get() + (end - start) as u64);
+        Ok(bytes[start..end].to_vec())
+    }
+
+    fn configure(&self, parts: &[Part]) -> Result<Vec<Setting>, String> {
+        assert_eq!(parts.len(), self.models.len());
+        self.configuration.clone()
+    }
+
+    fn collective_size(&self) -> u32 {
+        self.instances
+    }
+}
+
+fn memory(models: &[TinyLlama]) -> Memory {
+    let model = |options: &TinyLlama| {
+        let bytes = tiny_llama(options);
+        let part = Part {
+            name: options.name.clone(),
+            role: Role::Weights,
+            format: "gguf".into(),
+            size: bytes.len() as u64,
+            sha256: String::new(),
+            license: String::new(),
+        };
+        (part, bytes)
+    };
+    Memory {
+        models: models.iter().map(model).collect(),
+        configuration: Ok(Vec::new()),
+        instances: 1,
+        bytes_read: Cell::new(0),
+    }
+}
+
+fn engine(imports: Memory) -> Engine {
+    Engine::new("cpu", Rc::new(imports))
+}
+
+fn tiny() -> Engine {
+    engine(memory(&[TinyLlama::default()]))
+}
+
+fn integer(key: &str, value: i64) -> Setting {
+    Setting::new(key, Value::Integer(value))
+}
+
+fn start(model: &Rc<Model>, prompt: Prompt, settings: &[Setting]) -> Result<Generation> {
+    let mut request = Request::new(Rc::clone(model), prompt);
+    for setting in settings {
+        request.set(setting.clone());
+    }
+    request.start()
+}
+
+fn text(prompt: &str) -> Prompt {
+    Prompt::Text(prompt.as_bytes().to_vec())
+}
+
+fn chat(messages: &[Message]) -> Prompt {
+    Prompt::Chat(Conversation {
+        messages: messages.to_vec(),
+        tools: None,
+        variables: None,
+        add_generation_prompt: true,
+    })
+}
+
+/// Runs a generation to its end: text, tokens, reason and usage.
+fn finish(generation: &Generation) -> (String, Vec<u32>, FinishReason, Usage) {
+    let (mut text, mut tokens) = (String::new(), Vec::new());
+    loop {
+        match generation.next().expect("the step succeeds") {
+            Event::Delta(delta) => {
+                text.push_str(&delta.text);
+                tokens.extend(delta.tokens);
+            }
+            Event::Done(done) => return (text, tokens, done.reason, done.usage),
+            _ => {}
+        }
+    }
+}
+
+const GREEDY: &str = "temperature";
+
+fn greedy(max_tokens: i64) -> Vec<Setting> {
+    vec![Setting::new(GREEDY, Value::Number(0.0)), integer("max-tokens", max_tokens)]
+}
+
+fn message<T>(result: Result<T>) -> String {
+    result.err().expect("should be refused").to_string()
+}
+
+#[test]
+fn a_request_takes_precedence_over_configure_configuration_metadata_and_default() {
+    // One level more in each round; every level sets another number of tokens.
+    let metadata = TinyLlama {
+        values: vec![("general.sampling.top_k".into(), trefoil_gguf::Value::I32(1))],
+        ..TinyLlama::default()
+    };
+    let prompt = || text("Once upon a time");
+    let length = |imports: Memory, app: &[Setting], request: &[Setting]| {
+        let engine = engine(imports);
+        engine.configure(app.to_vec()).unwrap();
+        let model = engine.open(None).unwrap();
+        let (_, tokens, ..) = finish(&start(&model, prompt(), request).unwrap());
+        tokens
+    };
+    let configured = |options: &TinyLlama| {
+        let mut imports = memory(std::slice::from_ref(options));
+        imports.configuration = Ok(vec![integer("max-tokens", 5)]);
+        imports
+    };
+    let plain = TinyLlama::default();
+    let greedy_temperature = Setting::new("temperature", Value::Number(0.0));
+
+    // Metadata over default: with top-k 1 the answer is greedy although the temperature is 0.8.
+    let by_metadata = length(configured(&metadata), &[], &[]);
+    let by_greedy = length(configured(&plain), &[], std::slice::from_ref(&greedy_temperature));
+    assert_eq!(by_metadata, by_greedy);
+    // Configuration over metadata.
+    let mut imports = configured(&metadata);
+    imports.configuration = Ok(vec![
+        integer("max-tokens", 5),
+        integer("top-k", 0),
+        integer("seed", 3),
+        Setting::new("temperature", Value::Number(5.0)),
+    ]);
+    assert_ne!(length(imports, &[], &[]), by_greedy);
+    // The app's `configure` over the configuration component.
+    assert_eq!(length(configured(&metadata), &[integer("max-tokens", 3)], &[]).len(), 3);
+    // The request over the app's `configure`.
+    let app = [integer("max-tokens", 3)];
+    assert_eq!(length(configured(&metadata), &app, &[integer("max-tokens", 7)]).len(), 7);
+}
+
+#[test]
+fn settings_are_refused_at_every_level_with_key_and_range() {
+    let range = "setting `top-p` cannot be `2`: expected a number from 0 to 1";
+    let bad = Setting::new("top-p", Value::Number(2.0));
+    assert_eq!(message(tiny().configure(vec![bad.clone()])), range);
+    let mut imports = memory(&[TinyLlama::default()]);
+    imports.configuration = Ok(vec![bad.clone()]);
+    assert_eq!(message(engine(imports).open(None)), range);
+    let model = tiny().open(None).unwrap();
+    assert_eq!(message(start(&model, text("a"), &[bad])), range);
+}
+
+#[test]
+fn the_configuration_components_own_words_reach_the_app() {
+    let mut imports = memory(&[TinyLlama::default()]);
+    imports.configuration = Err("no weekend shifts".into());
+    let text = message(engine(imports).open(None));
+    assert!(text.contains("no weekend shifts"), "{text}");
+}
+
+#[test]
+fn models_open_by_name_once_and_are_freed() {
+    let named = |name: &str, seed| TinyLlama { name: name.into(), seed, ..TinyLlama::default() };
+    let imports = Rc::new(memory(&[named("first", 1), named("second", 2)]));
+    let engine = Engine::new("cpu", Rc::clone(&imports) as Rc<dyn Imports>);
+    assert_eq!(engine.models().unwrap().len(), 2);
+    let first = engine.open(None).unwrap();
+    assert_eq!(first.info().name, "first");
+    let loaded = imports.bytes_read.get();
+    let again = engine.open(Some("first")).unwrap();
+    assert!(Rc::ptr_eq(&first, &again));
+    assert_eq!(imports.bytes_read.get(), loaded, "an open model is not loaded again");
+    assert_eq!(engine.open(Some("second")).unwrap().info().name, "second");
+    assert_eq!(
+        message(engine.open(Some("third"))),
+        "not found: no model is named `third`; there are: `first`, `second`"
+    );
+    let weak = Rc::downgrade(&first);
+    drop((first, again));
+    assert!(weak.upgrade().is_none(), "dropping the last handle frees the weights");
+}
+
+#[test]
+fn several_instances_are_refused_by_name() {
+    let mut imports = memory(&[TinyLlama::default()]);
+    imports.instances = 2;
+    let text = message(engine(imports).open(None));
+    assert!(text.starts_with("unsupported: this engine runs in one instance, not in 2"), "{text}");
+}
+
+#[test]
+fn a_dialogue_computes_only_what_is_new() {
+    let model = tiny().open(None).unwrap();
+    let mut messages = vec![Message::text("user", "hello there, how are you")];
+    let first = start(&model, chat(&messages), &greedy(8)).unwrap();
+    let (answer, _, _, usage) = finish(&first);
+    assert_eq!(usage.cached_tokens, 0);
+    drop(first);
+    messages.push(Message::text("assistant", answer));
+    messages.push(Message::text("user", "and now"));
+    let second = start(&model, chat(&messages), &greedy(8)).unwrap();
+    let (.., again) = finish(&second);
+    assert!(
+        again.cached_tokens >= usage.prompt_tokens,
+        "{again:?} reuses at least the first prompt of {usage:?}"
+    );
+}
+
+#[test]
+fn batched_generations_equal_single_ones() {
+    let engine = tiny();
+    let model = engine.open(None).unwrap();
+    let prompts = ["one", "two and three", "Once upon a time there was"];
+    let alone: Vec<_> = prompts
+        .iter()
+        .map(|prompt| finish(&start(&model, text(prompt), &greedy(12)).unwrap()).1)
+        .collect();
+    let fresh = tiny().open(None).unwrap();
+    let generations: Vec<_> =
+        prompts.iter().map(|prompt| start(&fresh, text(prompt), &greedy(12)).unwrap()).collect();
+    let borrowed: Vec<_> = generations.iter().collect();
+    let mut together = vec![Vec::new(); prompts.len()];
+    let mut open = prompts.len();
+    while open > 0 {
+        for (index, event) in advance(&borrowed).into_iter().enumerate() {
+            match event {
+                Ok(Event::Delta(delta)) => together[index].extend(delta.tokens),
+                Ok(Event::Done(_)) => open -= 1,
+                Ok(_) | Err(Error::Finished) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert_eq!(together, alone);
+}
+
+#[test]
+fn advance_answers_in_order_across_models_and_marks_duplicates() {
+    let named = |name: &str, seed| TinyLlama { name: name.into(), seed, ..TinyLlama::default() };
+    let engine = engine(memory(&[named("a", 1), named("b", 2)]));
+    let (a, b) = (engine.open(Some("a")).unwrap(), engine.open(Some("b")).unwrap());
+    let of_a = start(&a, text("x"), &greedy(1)).unwrap();
+    let of_b = start(&b, text("x"), &greedy(4)).unwrap();
+    let events = advance(&[&of_a, &of_b, &of_a]);
+    assert!(matches!(events[0], Ok(Event::Delta(_))), "{events:?}");
+    assert!(matches!(events[1], Ok(Event::Delta(_))), "{events:?}");
+    assert_eq!(events[2], Err(Error::Duplicate));
+    assert!(matches!(of_a.next(), Ok(Event::Done(_))));
+    let events = advance(&[&of_a, &of_b]);
+    assert_eq!(events[0], Err(Error::Finished));
+    assert!(matches!(events[1], Ok(Event::Delta(_))), "a finished neighbour does no harm");
+}
+
+#[test]
+fn prompts_beyond_the_context_say_both_sizes() {
+    let engine = tiny();
+    engine.configure(vec![integer("context-tokens", 16)]).unwrap();
+    let model = engine.open(None).unwrap();
+    let prompt = Prompt::Tokens(vec![65; 20]);
+    let error = start(&model, prompt, &[]).err();
+    let Some(Error::ContextOverflow { needed_tokens, available_tokens }) = error else {
+        panic!("{error:?}");
+    };
+    assert!(needed_tokens >= 20);
+    assert_eq!(available_tokens, 16);
+    let short = start(&model, Prompt::Tokens(vec![65; 10]), &greedy(0)).unwrap();
+    let (_, tokens, reason, _) = finish(&short);
+    assert_eq!(reason, FinishReason::ContextFull);
+    assert!((6..=7).contains(&tokens.len()), "{} tokens behind 10 of 16", tokens.len());
+}
+
+#[test]
+fn more_generations_than_places_are_refused_until_one_is_dropped() {
+    let engine = tiny();
+    engine.configure(vec![integer("sequences-max", 2)]).unwrap();
+    let model = engine.open(None).unwrap();
+    let first = start(&model, text("a"), &[]).unwrap();
+    let _second = start(&model, text("b"), &[]).unwrap();
+    assert!(matches!(start(&model, text("c"), &[]), Err(Error::Busy(_))));
+    drop(first);
+    assert!(start(&model, text("c"), &[]).is_ok(), "dropping cancels and frees the place");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_answer_and_another_one_another() {
+    let model = tiny().open(None).unwrap();
+    let sample = |seed| {
+        let settings = [
+            integer("seed", seed),
+            integer("max-tokens", 24),
+            Setting::new("temperature", Value::Number(2.0)),
+        ];
+        finish(&start(&model, text("Once"), &settings).unwrap()).1
+    };
+    assert_eq!(sample(5), sample(5));
+    assert_ne!(sample(5), sample(6));
+}
+
+#[test]
+fn what_the_engine_cannot_do_yet_is_unsupported_by_name() {
+    let model = tiny().open(None).unwrap();
+    let refused = |prepare: &dyn Fn(&mut Request)| {
+        let mut request = Request::new(Rc::clone(&model), text("a"));
+        prepare(&mut request);
+        let error = request.start().err();
+        let Some(Error::Unsupported(text)) = error else { panic!("{error:?}") };
+        text
+    };
+    let choices = refused(&|request| request.set_choices(3));
+    assert!(choices.starts_with("unsupported: several choices"), "{choices}");
+    let probabilities = refused(&|request| request.set_log_probabilities(2));
+    assert!(probabilities.starts_with("unsupported: log probabilities"), "{probabilities}");
+    let schema = trefoil_contract::ResponseFormat::JsonSchema("{}".into());
+    let format = refused(&|request| request.set_response_format(&schema));
+    assert!(format.starts_with("unsupported: response formats"), "{format}");
+    let tool = refused(&|request| {
+        request.set_tool_choice(&trefoil_contract::ToolChoice::Required);
+    });
+    assert!(tool.starts_with("unsupported: a required tool call"), "{tool}");
+    let media = Message {
+        role: "user".into(),
+        parts: vec![MessagePart::Media { mime: "image/png".into(), data: vec![1] }],
+        variables: None,
+    };
+    let error = message(start(&model, chat(&[media]), &[]));
+    assert!(error.starts_with("unsupported: ") && error.contains("image/png"), "{error}");
+}
+
+#[test]
+fn a_model_without_a_template_says_so_and_offers_raw() {
+    let options =
+        TinyLlama { omitted_keys: vec!["tokenizer.chat_template".into()], ..TinyLlama::default() };
+    let model = engine(memory(&[options])).open(None).unwrap();
+    assert!(!model.info().has_chat_template);
+    let error = message(start(&model, chat(&[Message::text("user", "hi")]), &[]));
+    assert!(error.contains("`--raw`"), "{error}");
+}
+
+#[test]
+fn a_template_that_loops_or_fails_is_an_error_and_no_hang() {
+    let with = |template: &str| {
+        let engine = tiny();
+        engine.configure(vec![Setting::new("chat-template", Value::Text(template.into()))])?;
+        let model = engine.open(None)?;
+        start(&model, chat(&[Message::text("user", "hi")]), &[])
+    };
+    let looping = with(
+        "{% for a in range(99999) %}{% for b in range(99999) %}{{ a }}{% endfor %}{% endfor %}",
+    );
+    assert!(matches!(looping, Err(Error::Template(_))));
+    let raising = message(with("{{ raise_exception('roles must alternate') }}"));
+    assert!(raising.contains("roles must alternate"), "{raising}");
+    let broken = message(with("a\n{% if %}"));
+    assert!(broken.contains("line 2"), "{broken}");
+}
+
+#[test]
+fn logits_and_scores_agree_with_each_other() {
+    let model = tiny().open(None).unwrap();
+    let options = TokenizeOptions::default();
+    let tokens = model.tokenize(b"Once upon a time", options);
+    let logits = model.logits(&tokens[..tokens.len() - 1]).unwrap();
+    let scores = model.score(&tokens).unwrap();
+    assert_eq!(scores.len(), tokens.len() - 1);
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    let last = tokens[tokens.len() - 1] as usize;
+    let expected = f64::from(logits[last] - largest) - sum.ln();
+    let found = f64::from(scores[scores.len() - 1]);
+    assert!((found - expected).abs() < 1e-4, "{found} is not {expected}");
+}
+
+#[test]
+fn text_becomes_tokens_and_text_again() {
+    let model = tiny().open(None).unwrap();
+    let sentence = "Grüße, 12 cats!".as_bytes();
+    let tokens = model.tokenize(sentence, TokenizeOptions::default());
+    assert_eq!(model.detokenize(&tokens, false).unwrap(), sentence);
+    let marked = TokenizeOptions { parse_special: true, add_special: false };
+    let special = model.tokenize(b"<|im_end|>", marked);
+    assert_eq!(special.len(), 1);
+    assert_eq!(model.detokenize(&special, true).unwrap(), b"<|im_end|>");
+    assert_eq!(model.detokenize(&special, false).unwrap(), b"");
+    assert!(matches!(model.detokenize(&[u32::MAX], true), Err(Error::InvalidArgument(_))));
+}
+
+#[test]
+fn hostile_files_are_refused_without_a_panic() {
+    let valid = tiny_llama(&TinyLlama::default());
+    for fault in trefoil_fixtures::broken(&valid) {
+        let mut imports = memory(&[TinyLlama::default()]);
+        imports.models[0].0.size = fault.bytes.len() as u64;
+        imports.models[0].1 = fault.bytes;
+        let error = message(engine(imports).open(None));
+        let expected = fault.message;
+        assert!(error.contains(expected), "{}: `{error}` lacks `{expected}`", fault.name);
+    }
+}
