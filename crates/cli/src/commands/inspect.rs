@@ -97,7 +97,7 @@ impl Text {
 
     fn nested(&mut self, nested: &Nested, depth: usize) {
         let text = match nested.kind {
-            NestedKind::Module => format!(
+            NestedKind::CoreModule => format!(
                 "core module, {}: code {}, data {}",
                 size(nested.size),
                 size(nested.code_bytes),

@@ -1,0 +1,123 @@
+//! Runs the binary on small models.
+
+#![allow(dead_code)] // Each test file uses a part.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use trefoil_fixtures::{TinyLlama, tiny_llama};
+
+/// A folder to work in. The cache is shared by all tests of this file and outlives them: what is
+/// in it is found by content, and compiling takes seconds.
+pub struct Place {
+    pub folder: tempfile::TempDir,
+}
+
+/// How a command ended.
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Place { folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// One with the tiny model as `tiny.gguf`.
+    pub fn with_model() -> Self {
+        let place = Place::new();
+        place.write("tiny.gguf", &tiny_llama(&TinyLlama::default()));
+        place
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.path(name), bytes).expect("writes");
+    }
+
+    /// Names of all files, sorted.
+    pub fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).expect("is there");
+        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        let mut names: Vec<_> = entries.map(|entry| name(entry.expect("readable"))).collect();
+        names.sort();
+        names
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trefoil"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("TREFOIL_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        self.command(arguments).output().expect("starts").into()
+    }
+
+    pub fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Ended {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("starts");
+        let mut stdin = child.stdin.take().expect("is piped");
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || {
+            // A command that fails early does not read it all.
+            let _ = stdin.write_all(&input);
+        });
+        let output = child.wait_with_output().expect("ends");
+        writer.join().expect("writes");
+        output.into()
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Ended {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Ended {
+    /// Standard output of a command that succeeded.
+    pub fn succeeded(self) -> Vec<u8> {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self.stdout
+    }
+
+    pub fn text(self) -> String {
+        String::from_utf8(self.succeeded()).expect("is text")
+    }
+
+    pub fn json(self) -> serde_json::Value {
+        serde_json::from_slice(&self.succeeded()).expect("is JSON")
+    }
+
+    /// A value for each line.
+    pub fn json_lines(self) -> Vec<serde_json::Value> {
+        let text = self.text();
+        text.lines().map(|line| serde_json::from_str(line).expect("is JSON")).collect()
+    }
+
+    /// That it failed with this code, and that its message has all these pieces.
+    pub fn failed(self, code: i32, pieces: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
+        for piece in pieces {
+            assert!(self.stderr.contains(piece), "`{piece}` is not in: {}", self.stderr);
+        }
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+    }
+}
