@@ -28,6 +28,9 @@ pub(crate) enum Engine {
     File(PathBuf),
 }
 
+/// The option and the names that it knows.
+const ENGINE: (&str, &str) = ("--engine", "`cpu`, `cpu-relaxed`");
+
 impl From<&str> for Engine {
     fn from(text: &str) -> Self {
         match text {
@@ -43,7 +46,7 @@ impl Engine {
         Ok(match self {
             Engine::Cpu => bundled("cpu", trefoil_bundle::ENGINE_CPU)?,
             Engine::CpuRelaxed => bundled("cpu-relaxed", trefoil_bundle::ENGINE_CPU_RELAXED)?,
-            Engine::File(path) => from_file(path, "--engine", "`cpu`, `cpu-relaxed`")?,
+            Engine::File(path) => from_file(path, ENGINE.0, ENGINE.1)?,
         })
     }
 
@@ -51,7 +54,10 @@ impl Engine {
         Ok(match self {
             Engine::Cpu => sha256_of_bytes(trefoil_bundle::ENGINE_CPU),
             Engine::CpuRelaxed => sha256_of_bytes(trefoil_bundle::ENGINE_CPU_RELAXED),
-            Engine::File(path) => digest(path, session)?,
+            Engine::File(path) => {
+                must_exist(path, ENGINE.0, ENGINE.1)?;
+                digest(path, session)?
+            }
         })
     }
 }
@@ -190,10 +196,16 @@ fn bundled(name: &str, bytes: &'static [u8]) -> Result<Component> {
 }
 
 fn from_file(path: &Path, option: &str, names: &str) -> Result<Component> {
+    must_exist(path, option, names)?;
+    Ok(Component::from_path(path)?)
+}
+
+/// A misspelled name should not be taken for a path.
+fn must_exist(path: &Path, option: &str, names: &str) -> Result<()> {
     if !path.exists() {
         bail!("`{option} {}`: no such file, and not one of {names}", path.display());
     }
-    Ok(Component::from_path(path)?)
+    Ok(())
 }
 
 /// The ready-made `file` model component with this path in it.

@@ -34,7 +34,7 @@ fn tokens_are_exact(engine: &str) {
             })
         })
         .collect();
-    let answers = ask(&["tokenize", "--engine", engine], &smollm2(), &questions);
+    let answers = ask(&["tokenize", &smollm2(), "--engine", engine], &questions);
     for (case, answers) in golden.tokenization.iter().zip(answers.chunks(modes.len())) {
         let expected = [
             &case.ids_plain,
@@ -53,7 +53,7 @@ fn tokens_are_exact(engine: &str) {
         .iter()
         .map(|case| json!({ "ids": case.ids_special, "special": true }))
         .collect();
-    let answers = ask(&["detokenize", "--engine", engine], &smollm2(), &questions);
+    let answers = ask(&["detokenize", &smollm2(), "--engine", engine], &questions);
     for (case, answer) in golden.tokenization.iter().zip(answers) {
         assert_eq!(answer["text"], text(&case.detok_special));
     }
@@ -74,7 +74,7 @@ fn chats_are_rendered_byte_for_byte(engine: &str) {
                 .map(|prompt| json!({ "messages": messages, "add_generation_prompt": prompt }))
         })
         .collect();
-    let answers = ask(&["render-chat", "--engine", engine], &smollm2(), &questions);
+    let answers = ask(&["render-chat", &smollm2(), "--engine", engine], &questions);
     for (case, answers) in golden.chat.iter().zip(answers.chunks(2)) {
         assert_eq!(answers[0]["text"], json!(case.rendered_jinja));
         assert_eq!(answers[1]["text"], json!(case.rendered_jinja_no_generation_prompt));
@@ -88,7 +88,7 @@ fn logits_are_close_to_the_oracles(engine: &str) {
         .iter()
         .map(|case| json!({ "prompt": case.oracle.prompt, "top": golden.n_vocab }))
         .collect();
-    let answers = ask(&["logits", "--engine", engine], &smollm2(), &questions);
+    let answers = ask(&["logits", &smollm2(), "--engine", engine], &questions);
     for (case, answer) in golden.logits.iter().zip(answers) {
         assert_eq!(answer["prompt_ids"], json!(case.oracle.prompt_ids));
         let ids: Vec<u32> = serde_json::from_value(answer["ids"].clone()).unwrap();
@@ -135,7 +135,7 @@ fn greedy_texts_differ_only_where_the_choice_is_close(engine: &str) {
             question
         })
         .collect();
-    let answers = ask(&["generate", "--engine", engine], &smollm2(), &questions);
+    let answers = ask(&["generate", &smollm2(), "--engine", engine], &questions);
     for (case, answer) in cases.iter().zip(answers) {
         let ids: Vec<u32> = serde_json::from_value(answer["ids"].clone()).unwrap();
         let from_llama_cpp = first_difference(&ids, &case.llama_cpp);
@@ -153,7 +153,7 @@ fn greedy_texts_differ_only_where_the_choice_is_close(engine: &str) {
 fn likelihood_is_close_to_the_oracles(engine: &str) {
     let golden = golden::smollm2();
     let question = json!({ "text": golden::text8k(), "window": golden.perplexity.oracle.window });
-    let answers = ask(&["perplexity", "--engine", engine], &smollm2(), &[question]);
+    let answers = ask(&["perplexity", &smollm2(), "--engine", engine], &[question]);
     let scored: usize = golden.perplexity.oracle.per_token_nll.iter().map(Vec::len).sum();
     assert_eq!(answers[0]["tokens_scored"], json!(scored));
     let found = answers[0]["mean_nll"].as_f64().expect("a number");

@@ -2,11 +2,9 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{needed, smollm2, succeed, trefoil, with_input, write_tiny};
-use trefoil_fixtures::TinyLlama;
+use support::{Place, needed, run_with_input, smollm2};
 
 /// Runs a command component with Python's `wasmtime`; the arguments follow the file's name.
 const PYTHON: &str = r#"
@@ -34,31 +32,24 @@ run = instance.get_func(store, instance.get_export_index(store, "run", interface
 run(store)
 "#;
 
-fn compose(model: &Path, folder: &Path) -> PathBuf {
-    let out = folder.join("chat.wasm");
-    let mut command = trefoil();
-    command.args(["compose", "--engine", "cpu", "--app", "chat", "--model"]).arg(model);
-    succeed(command.arg("-o").arg(&out));
-    out
-}
-
 /// The same program in the three runtimes.
-fn runtimes(file: &Path, arguments: &[&str]) -> [(&'static str, Command); 3] {
-    let mut ours = trefoil();
-    ours.arg("run").arg(file).arg("--").args(arguments);
+fn runtimes(place: &Place, arguments: &[&str]) -> [(&'static str, Command); 3] {
+    let file = place.path("chat.wasm");
+    let mut ours = place.command(&["run", "chat.wasm", "--"]);
+    ours.args(arguments);
     let mut stock = Command::new(needed("TREFOIL_WASMTIME"));
-    stock.arg("run").arg(file).args(arguments);
+    stock.arg("run").arg(&file).args(arguments);
     let mut python = Command::new(needed("TREFOIL_PYTHON"));
-    python.args(["-c", PYTHON]).arg(file).args(arguments);
+    python.args(["-c", PYTHON]).arg(&file).args(arguments);
     [("trefoil run", ours), ("wasmtime run", stock), ("Python", python)]
 }
 
-fn same_bytes(file: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-    let outputs = runtimes(file, arguments).map(|(name, mut command)| {
-        let output = with_input(&mut command, input);
-        assert!(output.status.success(), "{name}: {}", support::show(&output));
-        (name, output.stdout)
-    });
+/// Composes `chat` with the model, runs it everywhere and compares standard outputs.
+fn same_bytes(place: &Place, model: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let compose = ["compose", "--engine", "cpu", "--app", "chat", "--model", model];
+    place.run(&[&compose[..], &["-o", "chat.wasm"]].concat()).succeeded();
+    let outputs = runtimes(place, arguments)
+        .map(|(name, command)| (name, run_with_input(command, input).succeeded()));
     for (name, output) in &outputs[1..] {
         assert_eq!(output, &outputs[0].1, "{name} prints other bytes than trefoil");
     }
@@ -67,20 +58,17 @@ fn same_bytes(file: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
 
 #[test]
 fn smollm2_answers_with_the_same_bytes_in_three_runtimes() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = compose(&smollm2(), folder.path());
     let arguments = ["-p", "What is the capital of France?", "--temperature", "0", "-n", "24"];
-    let answer = same_bytes(&file, &arguments, b"");
+    let answer = same_bytes(&Place::new(), &smollm2(), &arguments, b"");
     assert!(answer.len() > 20, "{}", String::from_utf8_lossy(&answer));
 }
 
 #[test]
 fn a_dialogue_on_pipes_gives_the_same_bytes_in_three_runtimes() {
-    let folder = tempfile::tempdir().unwrap();
-    let model = write_tiny(folder.path(), &TinyLlama::default());
-    let file = compose(&model, folder.path());
+    let place = Place::with_model();
     let arguments = ["--temperature", "0", "-n", "6", "--system", "Be brief."];
-    let answers = same_bytes(&file, &arguments, "hello\nwie geht’s\n/clear\nhello\n".as_bytes());
+    let input = "hello\nwie geht’s\n/clear\nhello\n".as_bytes();
+    let answers = same_bytes(&place, "tiny.gguf", &arguments, input);
     let lines = answers.split(|byte| *byte == b'\n').count();
     assert!(lines >= 4, "three answers: {}", String::from_utf8_lossy(&answers));
 }

@@ -78,6 +78,10 @@ impl Gauges {
         lock(&self.output).error.get_or_insert(error);
     }
 
+    pub(crate) fn has_output_failed(&self) -> bool {
+        lock(&self.output).error.is_some()
+    }
+
     pub(crate) fn take_output_error(&self) -> Option<std::io::Error> {
         lock(&self.output).error.take()
     }

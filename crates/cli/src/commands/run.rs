@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -16,25 +16,33 @@ pub(crate) struct Arguments {
     stats: bool,
     #[command(flatten)]
     guest: GuestFlags,
-    /// The component
-    file: PathBuf,
-    /// Arguments of the component
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
-    arguments: Vec<String>,
+    /// The component, and its arguments; flags behind the component are its own
+    #[arg(required = true, trailing_var_arg = true, value_names = ["FILE", "ARGS"])]
+    file_and_arguments: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
     let begin = Instant::now();
-    let program = session.load(&arguments.file)?;
+    let (file, rest) = split(&arguments.file_and_arguments);
+    let program = session.load(Path::new(file))?;
     let job = Job {
         begin,
         program: &program,
-        model_bytes: std::fs::metadata(&arguments.file).map_or(0, |metadata| metadata.len()),
+        model_bytes: std::fs::metadata(file).map_or(0, |metadata| metadata.len()),
         guest: &arguments.guest,
-        arguments: arguments.arguments.clone(),
+        arguments: rest.to_vec(),
         stats: arguments.stats,
     };
     job.run(session)
+}
+
+/// `FILE [--] ARGS`: the first `--` only separates.
+fn split(texts: &[String]) -> (&str, &[String]) {
+    match texts {
+        [file, separator, rest @ ..] if separator == "--" => (file, rest),
+        [file, rest @ ..] => (file, rest),
+        [] => ("", &[]),
+    }
 }
 
 /// A program to run with its arguments.
@@ -72,5 +80,28 @@ impl Job<'_> {
             session.terminal.note(&refusal.to_string());
         }
         Ok(outcome.exit_code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn flags_behind_the_file_are_the_components() {
+        for line in ["run --stats f.wasm --stats -n 3", "run --stats f.wasm -- --stats -n 3"] {
+            let line = Line::try_parse_from(line.split(' ')).expect("valid");
+            assert!(line.arguments.stats);
+            let (file, rest) = split(&line.arguments.file_and_arguments);
+            assert_eq!(file, "f.wasm");
+            assert_eq!(rest, ["--stats", "-n", "3"]);
+        }
     }
 }

@@ -1,0 +1,130 @@
+//! The commands that call the engine directly, on a tiny model.
+
+#![allow(missing_docs, unreachable_pub)]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::Place;
+
+#[test]
+fn tokens_become_the_text_again() {
+    let place = Place::with_model();
+    let text = "hello, world!\n\u{fc}";
+    let json = place.run_with_input(&["tokenize", "tiny.gguf", "--json"], text.as_bytes()).json();
+    let ids = json["ids"].as_array().expect("is a list");
+    assert_eq!(json["pieces"].as_array().map(Vec::len), Some(ids.len()));
+    let ids: Vec<_> = ids.iter().map(Value::to_string).collect();
+    let arguments: Vec<_> =
+        ["detokenize", "tiny.gguf"].into_iter().chain(ids.iter().map(String::as_str)).collect();
+    assert_eq!(place.run(&arguments).text(), text);
+    let plain = place.run_with_input(&["tokenize", "tiny.gguf"], text.as_bytes()).text();
+    assert_eq!(plain, ids.join(" ") + "\n");
+    let piped = place.run_with_input(&["detokenize", "tiny.gguf"], json.to_string().as_bytes());
+    assert_eq!(piped.text(), text);
+}
+
+#[test]
+fn a_gguf_a_model_component_and_compositions_answer_the_same() {
+    let place = Place::with_model();
+    place.run(&["pack", "tiny.gguf", "-o", "m.wasm"]).succeeded();
+    place.run(&["compose", "--model", "m.wasm", "-o", "plug.wasm"]).succeeded();
+    place.run(&["compose", "--model", "m.wasm", "--app", "chat", "-o", "chat.wasm"]).succeeded();
+    let logits = |model: &str| place.run(&["logits", model, "-p", "hello", "--json"]).json();
+    let expected = logits("tiny.gguf");
+    assert_eq!(expected["ids"].as_array().map(Vec::len), Some(64), "{expected}");
+    for model in ["m.wasm", "plug.wasm", "chat.wasm"] {
+        assert_eq!(logits(model), expected, "{model}");
+    }
+}
+
+#[test]
+fn json_lines_are_answered_one_by_one_and_bad_ones_do_not_end_it() {
+    let place = Place::with_model();
+    let lines = "{\"text\": \"a\"}\n\nnonsense\n[]\n{\"txt\": \"a\"}\n{\"text\": {\"hex\": \"61\"}}\n\
+                 {\"text\": \"a\", \"add_special\": 1}\n{\"text\": \"a\"}";
+    let run = place.run_with_input(&["tokenize", "tiny.gguf", "--jsonl"], lines.as_bytes());
+    let answers = run.json_lines();
+    let failed: Vec<_> = answers.iter().map(|answer| answer.get("error").is_some()).collect();
+    assert_eq!(failed, [false, true, true, true, false, true, false], "{answers:?}");
+    assert_eq!(answers[0], answers[4]);
+    assert_eq!(answers[0], answers[6]);
+    assert!(answers[5]["error"]["message"].to_string().contains("add_special"));
+}
+
+#[test]
+fn a_greedy_generation_is_the_same_every_time() {
+    let place = Place::with_model();
+    let run = ["generate", "tiny.gguf", "-p", "hello", "--raw", "--temperature", "0", "-n", "6"];
+    let json = place.run(&[&run[..], &["--json"]].concat()).json();
+    assert_eq!(json["usage"]["generated_tokens"], json!(json["ids"].as_array().map(Vec::len)));
+    let text = json["text"].as_str().expect("is text");
+    assert_eq!(place.run(&run).text().trim_end_matches('\n'), text.trim_end_matches('\n'));
+    let line = json!({"prompt": "hello", "raw": true, "temperature": 0, "max_tokens": 6});
+    let lines = format!("{line}\n{line}\n");
+    let answers = place.run_with_input(&["generate", "tiny.gguf", "--jsonl"], lines.as_bytes());
+    let answers = answers.json_lines();
+    assert_eq!(answers.len(), 2);
+    for answer in answers {
+        assert_eq!((&answer["ids"], &answer["text"]), (&json["ids"], &json["text"]));
+    }
+}
+
+#[test]
+fn settings_of_the_model_come_from_flags_and_toml() {
+    let place = Place::with_model();
+    place.write("c.toml", b"context-tokens = 16\n");
+    let prompt = "hello ".repeat(40);
+    let run = ["generate", "tiny.gguf", "--raw", "-p", &prompt];
+    for more in [["--config", "c.toml"], ["--context-tokens", "16"]] {
+        place.run(&[&run[..], &more].concat()).failed(1, &["16"]);
+    }
+}
+
+#[test]
+fn a_conversation_is_rendered_with_or_without_the_generation_prompt() {
+    let place = Place::with_model();
+    place.write("c.json", br#"{"messages": [{"role": "user", "content": "hello"}]}"#);
+    let with = place.run(&["render-chat", "tiny.gguf", "c.json"]).text();
+    let without = ["render-chat", "tiny.gguf", "c.json", "--no-generation-prompt"];
+    let without = place.run(&without).text();
+    assert!(with.contains("hello") && with.starts_with(&without) && with != without, "{with:?}");
+    let json = place.run(&["render-chat", "tiny.gguf", "c.json", "--json"]).json();
+    assert_eq!(json, json!({ "text": with }));
+}
+
+#[test]
+fn perplexity_scores_full_windows_only() {
+    let place = Place::with_model();
+    let text = "the quick brown fox jumps over the lazy dog. ".repeat(10);
+    let ids = place.run_with_input(&["tokenize", "tiny.gguf", "--json"], text.as_bytes()).json();
+    let tokens = ids["ids"].as_array().expect("is a list").len();
+    let run = ["perplexity", "tiny.gguf", "--window", "16", "--json", "--per-token-nll"];
+    let json = place.run_with_input(&run, text.as_bytes()).json();
+    let windows = tokens / 16;
+    assert_eq!(json["windows"], windows);
+    assert_eq!(json["tokens_scored"], windows * 15);
+    assert_eq!(json["per_token_nll"].as_array().map(Vec::len), Some(windows * 15));
+    assert!(json["mean_nll"].as_f64().is_some_and(|nll| nll > 0.0), "{json}");
+    let run = ["perplexity", "tiny.gguf", "--window", "100000"];
+    place.run_with_input(&run, text.as_bytes()).failed(1, &["window", "100000"]);
+}
+
+#[test]
+fn wrong_requests_are_refused_with_a_reason() {
+    let place = Place::with_model();
+    place.write("bad.json", b"{\"messages\": [{\"content\": 1}]}");
+    place.write("no.json", b"nonsense");
+    let cases: &[(&[&str], i32, &[&str])] = &[
+        (&["generate", "tiny.gguf"], 2, &["-p PROMPT"]),
+        (&["tokenize", "tiny.gguf", "absent"], 1, &["`absent`"]),
+        (&["tokenize", "tiny.gguf", "--json", "--jsonl"], 2, &["--json"]),
+        (&["detokenize", "tiny.gguf", "99999999"], 1, &["99999999"]),
+        (&["render-chat", "tiny.gguf", "no.json"], 1, &["`no.json`", "JSON"]),
+        (&["render-chat", "tiny.gguf", "bad.json"], 1, &["message 0", "`role`"]),
+        (&["logits", "tiny.gguf", "--engine", "gpu", "-p", "x"], 1, &["gpu", "`cpu`"]),
+    ];
+    for (arguments, code, pieces) in cases {
+        place.run(arguments).failed(*code, pieces);
+    }
+}
