@@ -91,8 +91,10 @@ fn logits_are_close_to_the_oracles(engine: &str) {
     let answers = ask(&["logits", &smollm2(), "--engine", engine], &questions);
     for (case, answer) in golden.logits.iter().zip(answers) {
         assert_eq!(answer["prompt_ids"], json!(case.oracle.prompt_ids));
-        let ids: Vec<u32> = serde_json::from_value(answer["ids"].clone()).unwrap();
-        let values: Vec<f64> = serde_json::from_value(answer["values"].clone()).unwrap();
+        let ids: Vec<u32> =
+            serde_json::from_value(answer["ids"].clone()).expect("a list of numbers");
+        let values: Vec<f64> =
+            serde_json::from_value(answer["values"].clone()).expect("a list of numbers");
         let squares = case.oracle.ids.iter().zip(&case.oracle.values).map(|(id, expected)| {
             let index =
                 ids.iter().position(|other| other == id).expect("all logits were asked for");
@@ -137,7 +139,8 @@ fn greedy_texts_differ_only_where_the_choice_is_close(engine: &str) {
         .collect();
     let answers = ask(&["generate", &smollm2(), "--engine", engine], &questions);
     for (case, answer) in cases.iter().zip(answers) {
-        let ids: Vec<u32> = serde_json::from_value(answer["ids"].clone()).unwrap();
+        let ids: Vec<u32> =
+            serde_json::from_value(answer["ids"].clone()).expect("a list of numbers");
         let from_llama_cpp = first_difference(&ids, &case.llama_cpp);
         let from_oracle = first_difference(&ids, &case.oracle);
         let (Some(a), Some(b)) = (from_llama_cpp, from_oracle) else { continue };

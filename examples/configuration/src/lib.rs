@@ -1,10 +1,9 @@
-//! A configuration written as a program: a longer context for small models, and creative
-//! sampling for models whose name says that they tell stories.
+//! A configuration written as a program: short and sober answers, longer and livelier ones from
+//! models whose name says that they tell stories.
 //!
 //! ```text
 //! cargo build --release -p trefoil-example-configuration --target wasm32-wasip2
-//! trefoil compose --engine cpu --model model.gguf --config trefoil_example_configuration.wasm \
-//!     --app chat -o chat.wasm
+//! trefoil compose --model model.gguf --config trefoil_example_configuration.wasm -o out.wasm
 //! ```
 
 #![allow(missing_docs)] // Generated bindings.
@@ -16,9 +15,6 @@ mod bindings {
 use bindings::exports::trefoil::llm::configuration::{Guest, Part, Setting};
 use bindings::trefoil::llm::types::{Role, Value};
 
-/// Weights below this many bytes leave room for a long context.
-const SMALL_MODEL_BYTES: u64 = 500_000_000;
-
 struct Configuration;
 
 impl Guest for Configuration {
@@ -27,10 +23,10 @@ impl Guest for Configuration {
             .iter()
             .find(|part| part.role == Role::Weights)
             .ok_or("this configuration needs a model with weights")?;
-        let context = if model.size < SMALL_MODEL_BYTES { 4096 } else { 2048 };
-        let temperature = if model.name.contains("stories") { 1.0 } else { 0.3 };
+        let tells_stories = model.name.contains("stories");
+        let (tokens, temperature) = if tells_stories { (48, 1.0) } else { (16, 0.3) };
         Ok(vec![
-            Setting { key: "context-tokens".into(), value: Value::Integer(context) },
+            Setting { key: "max-tokens".into(), value: Value::Integer(tokens) },
             Setting { key: "temperature".into(), value: Value::Number(temperature) },
         ])
     }
