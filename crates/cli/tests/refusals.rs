@@ -27,7 +27,7 @@ fn models_that_the_engine_cannot_use_are_refused_by_name() {
         ("unknown architecture", with("general.architecture", "mamba"), &["`mamba`", "llama"]),
         ("unsupported type", TinyLlama::with_matrices(TensorType::BF16), &["BF16", "Q4_1"]),
         ("missing key", without("llama.block_count"), &["llama.block_count"]),
-        ("mistyped key", with("llama.block_count", "two"), &["llama.block_count", "two"]),
+        ("mistyped key", with("llama.block_count", "two"), &["llama.block_count", "found a text"]),
         ("no layers", with("llama.block_count", 0u32), &["llama.block_count"]),
         ("absurd heads", with("llama.attention.head_count", 7u32), &["head_count"]),
         ("missing tensor", unknown_tensor, &["blk.1.ffn_up.weight"]),
