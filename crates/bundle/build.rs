@@ -48,12 +48,27 @@ const GUESTS: &[Guest] = &[
     Guest { name: "chat", package: "trefoil-chat-component", target: WASI, features: "+simd128" },
 ];
 
+/// The crates that guests are made of.
+const GUEST_CRATES: &[&str] = &[
+    "contract",
+    "decoder",
+    "engine",
+    "generation",
+    "gguf",
+    "kernels",
+    "settings",
+    "tokenizer",
+];
+
 fn main() -> Result<()> {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let root = manifest.join("../..").canonicalize()?;
     let out = PathBuf::from(variable("OUT_DIR")?);
-    for source in ["wit", "crates", "components", "Cargo.lock", "Cargo.toml"] {
+    for source in ["wit", "components", "Cargo.lock", "Cargo.toml"] {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
+    }
+    for name in GUEST_CRATES {
+        println!("cargo::rerun-if-changed={}", root.join("crates").join(name).display());
     }
 
     let mut constants = String::new();
