@@ -49,16 +49,8 @@ const GUESTS: &[Guest] = &[
 ];
 
 /// The crates that guests are made of.
-const GUEST_CRATES: &[&str] = &[
-    "contract",
-    "decoder",
-    "engine",
-    "generation",
-    "gguf",
-    "kernels",
-    "settings",
-    "tokenizer",
-];
+const GUEST_CRATES: &[&str] =
+    &["contract", "decoder", "engine", "generation", "gguf", "kernels", "settings", "tokenizer"];
 
 fn main() -> Result<()> {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
