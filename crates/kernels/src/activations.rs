@@ -1,14 +1,15 @@
 use crate::arch::{Active, F32x4, I32x4, Simd};
 use crate::formats::{BLOCK_COLUMNS, SCALE_SHARE};
 
-/// Blocks whose largest absolute value is below this count as zero: 127 divided by it must not
+/// Blocks whose largest absolute value is below this count as zero: 32767 divided by it must not
 /// overflow.
 const SMALLEST_MAX: f32 = 1e-30;
 
-/// Vectors to multiply with, prepared once for several matrices: f32 and 8-bit blocks of 32.
+/// Vectors to multiply with, prepared once for several matrices: f32, and blocks of 32 in 16 bits.
+/// Relaxed SIMD multiplies 4-bit weights with 8-bit activations and has these, too.
 ///
-/// A block's scale is the largest absolute value divided by 127, its values are rounded to
-/// nearest, ties to even. The last block of a vector is filled up with zeros.
+/// A block's scale is the largest absolute value divided by 32767 (or 127), its values are rounded
+/// to nearest, ties to even. The last block of a vector is filled up with zeros.
 #[derive(Default)]
 pub struct Activations {
     pub(crate) tokens: usize,
@@ -17,22 +18,17 @@ pub struct Activations {
     pub(crate) blocks: usize,
     /// As given, token by token.
     pub(crate) x: Vec<f32>,
-    /// The 8-bit values, four columns at a time.
-    pub(crate) bytes: Vec<[i8; 4]>,
-    /// The same, widened: columns 0 and 2, then 1 and 3, of each four.
+    /// The 16-bit values: columns 0 and 2, then 1 and 3, of each four.
     pub(crate) pairs: Vec<[i16; 2]>,
-    /// The same, prepared for weights that stay packed.
-    pub(crate) quads: Vec<Quad>,
+    /// Of `pairs`.
     pub(crate) scales: Vec<BlockScale>,
+    /// The 8-bit values, four columns at a time. Empty unless [`Simd::ROUNDS_TO_BYTES`].
+    pub(crate) bytes: Vec<[i8; 4]>,
+    /// Of `bytes`.
+    pub(crate) byte_scales: Vec<BlockScale>,
 }
 
-/// Four columns for `simd128`'s packed nibbles: columns 0 and 2 times 256, columns 0 and 2,
-/// columns 1 and 3, columns 1 and 3 times 16.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C, align(16))]
-pub(crate) struct Quad(pub(crate) [[i16; 2]; 4]);
-
-/// What a block of 32 8-bit values means.
+/// What a block of 32 rounded values means.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(16))]
 pub(crate) struct BlockScale {
@@ -40,7 +36,7 @@ pub(crate) struct BlockScale {
     pub(crate) scale: f32,
     /// Value of `sum`, times [`SCALE_SHARE`].
     pub(crate) scaled_sum: f32,
-    /// Sum of the 8-bit values.
+    /// Sum of the rounded values.
     pub(crate) sum: i32,
 }
 
@@ -68,34 +64,58 @@ impl Activations {
         self.x.clear();
         self.x.extend_from_slice(x);
         let blocks = self.blocks * self.tokens;
-        self.bytes.resize(blocks * (BLOCK_COLUMNS / 4), [0; 4]);
         self.pairs.resize(blocks * (BLOCK_COLUMNS / 2), [0; 2]);
-        self.quads.resize(blocks * (BLOCK_COLUMNS / 4), Quad::default());
         self.scales.resize(blocks, BlockScale::default());
-
-        let bytes = self.bytes.as_chunks_mut::<8>().0.iter_mut();
-        let pairs = self.pairs.as_chunks_mut::<16>().0.iter_mut();
-        let quads = self.quads.as_chunks_mut::<8>().0.iter_mut();
-        let mut places = self.scales.iter_mut().zip(bytes).zip(pairs.zip(quads));
-        for token in x.chunks_exact(columns) {
-            let (whole, rest) = token.as_chunks::<BLOCK_COLUMNS>();
-            let mut last = [0.0; BLOCK_COLUMNS];
-            last[..rest.len()].copy_from_slice(rest);
-            let last = (!rest.is_empty()).then_some(&last);
-            for (block, place) in whole.iter().chain(last).zip(&mut places) {
-                let ((scale, bytes), (pairs, quads)) = place;
-                *scale = round_block::<S>(block, bytes, pairs, quads);
+        let places = self.scales.iter_mut().zip(self.pairs.as_chunks_mut::<16>().0);
+        for (block, (scale, pairs)) in whole_blocks(x, columns).zip(places) {
+            *scale = round_to_pairs::<S>(&block, pairs);
+        }
+        if S::ROUNDS_TO_BYTES {
+            self.bytes.resize(blocks * (BLOCK_COLUMNS / 4), [0; 4]);
+            self.byte_scales.resize(blocks, BlockScale::default());
+            let places = self.byte_scales.iter_mut().zip(self.bytes.as_chunks_mut::<8>().0);
+            for (block, (scale, bytes)) in whole_blocks(x, columns).zip(places) {
+                *scale = round_to_bytes::<S>(&block, bytes);
             }
         }
     }
 }
 
+/// The tokens' blocks, the last of each filled up with zeros.
 #[inline(always)]
-fn round_block<S: Simd>(
+fn whole_blocks(x: &[f32], columns: usize) -> impl Iterator<Item = [f32; BLOCK_COLUMNS]> {
+    x.chunks_exact(columns).flat_map(|token| {
+        token.chunks(BLOCK_COLUMNS).map(|values| {
+            let mut block = [0.0; BLOCK_COLUMNS];
+            block[..values.len()].copy_from_slice(values);
+            block
+        })
+    })
+}
+
+#[inline(always)]
+fn round_to_pairs<S: Simd>(
     block: &[f32; BLOCK_COLUMNS],
-    bytes: &mut [[i8; 4]; 8],
-    pairs: &mut [[i16; 2]; 16],
-    quads: &mut [Quad; 8],
+    pairs: &mut [[i16; 2]; BLOCK_COLUMNS / 2],
+) -> BlockScale {
+    round::<S, _>(block, 32767.0, pairs.as_chunks_mut().0, |[a, b, c, d]| [[a, c], [b, d]])
+}
+
+#[inline(always)]
+fn round_to_bytes<S: Simd>(
+    block: &[f32; BLOCK_COLUMNS],
+    bytes: &mut [[i8; 4]; BLOCK_COLUMNS / 4],
+) -> BlockScale {
+    round::<S, _>(block, 127.0, bytes, |values| values.map(|value| value as i8))
+}
+
+/// Rounds to integers up to `limit`; `place` arranges each four.
+#[inline(always)]
+fn round<S: Simd, P>(
+    block: &[f32; BLOCK_COLUMNS],
+    limit: f32,
+    places: &mut [P],
+    place: impl Fn([i16; 4]) -> P,
 ) -> BlockScale {
     let vectors = block.as_chunks::<4>().0;
     let mut max = S::F::splat(0.0);
@@ -103,18 +123,14 @@ fn round_block<S: Simd>(
         max = max.or_larger(S::F::load(vector).abs());
     }
     let max = max.largest();
-    let inverse = S::F::splat(if max < SMALLEST_MAX { 0.0 } else { 127.0 / max });
-    let scale = if max < SMALLEST_MAX { 0.0 } else { max / 127.0 };
+    let inverse = S::F::splat(if max < SMALLEST_MAX { 0.0 } else { limit / max });
+    let scale = if max < SMALLEST_MAX { 0.0 } else { max / limit };
 
     let mut sum = S::I::splat(0);
-    let places = bytes.iter_mut().zip(pairs.as_chunks_mut::<2>().0).zip(quads);
-    for (vector, ((bytes, pairs), quad)) in vectors.iter().zip(places) {
+    for (vector, to) in vectors.iter().zip(places) {
         let rounded = (S::F::load(vector) * inverse).nearest().truncate();
         sum = sum + rounded;
-        let [a, b, c, d] = rounded.to_array().map(|value| value as i16);
-        *bytes = [a as i8, b as i8, c as i8, d as i8];
-        *pairs = [[a, c], [b, d]];
-        *quad = Quad([[a << 8, c << 8], [a, c], [b, d], [b << 4, d << 4]]);
+        *to = place(rounded.to_array().map(|value| value as i16));
     }
     let [a, b, c, d] = sum.to_array();
     let sum = a.wrapping_add(b).wrapping_add(c).wrapping_add(d);

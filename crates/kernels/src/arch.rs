@@ -6,7 +6,7 @@
 
 use std::ops::{Add, Div, Mul, Sub};
 
-use crate::activations::Activations;
+use crate::activations::{Activations, BlockScale};
 
 // A build has one set; its tests compare it with those below it.
 #[cfg(target_feature = "relaxed-simd")]
@@ -100,12 +100,19 @@ pub(crate) trait Dot: Copy {
     type Weights: Copy;
     /// Activations of a step, in the form that the instructions want.
     type X: Copy;
-    /// Sums over at most 32 columns.
+    /// Sums over at most 32 columns, of four rows.
     type Sum: Copy;
+    /// Whether two tokens at once are faster than one after the other.
+    const PAIRS_TOKENS: bool;
     /// The steps' weights.
     fn weights(body: &[u8]) -> &[Self::Weights];
     /// The steps' activations, of all tokens, one after the other.
     fn activations(activations: &Activations) -> &[Self::X];
+    /// What the blocks of these activations mean.
+    #[inline(always)]
+    fn scales(activations: &Activations) -> &[BlockScale] {
+        &activations.scales
+    }
     fn zero() -> [Self::Sum; 4];
     fn step(sums: [Self::Sum; 4], weights: &Self::Weights, x: &Self::X) -> [Self::Sum; 4];
     fn totals(sums: [Self::Sum; 4]) -> [Self::I; 4];
@@ -123,8 +130,8 @@ pub(crate) trait Simd: Copy + 'static {
     type NibblePanel: Dot<I = Self::I>;
     /// On 8-bit weights as matrices hold them.
     type Bytes: Dot<I = Self::I>;
-    /// Whether two tokens at once are faster than one after the other.
-    const PAIRS_TOKENS: bool;
+    /// Whether 4-bit weights meet 8-bit activations, not 16-bit ones.
+    const ROUNDS_TO_BYTES: bool;
     /// Tokens from which on unpacking 4-bit weights once is faster than each time.
     const PANEL_TOKENS_MIN: usize;
 

@@ -89,10 +89,11 @@ pub(crate) fn quantised<S: Simd, Q: Quantised>(
     mut out: Output<'_>,
 ) {
     let tokens = out.tokens();
-    let paired = if S::PAIRS_TOKENS { tokens - tokens % 2 } else { 0 };
+    let paired = |pairs: bool| if pairs { tokens - tokens % 2 } else { 0 };
     let groups = matrix.chunks_exact(activations.blocks * Q::TILE_BYTES);
     if tokens < S::PANEL_TOKENS_MIN || !Q::UNPACKS {
         let x = Tokens::<Q::Packed<S>>::new(activations);
+        let paired = paired(<Q::Packed<S> as Dot>::PAIRS_TOKENS);
         for (group, bytes) in groups.enumerate() {
             for token in (0..paired).step_by(2) {
                 out.put(token, group, x.times_packed::<S, Q, 2>(bytes, token));
@@ -105,6 +106,7 @@ pub(crate) fn quantised<S: Simd, Q: Quantised>(
     }
     let mut panel = Panel::default();
     let x = Tokens::<Q::Panel<S>>::new(activations);
+    let paired = paired(<Q::Panel<S> as Dot>::PAIRS_TOKENS);
     for (group, bytes) in groups.enumerate() {
         panel.fill::<S, Q>(bytes);
         for token in (0..paired).step_by(2) {
@@ -131,7 +133,7 @@ impl<'a, D: Dot> Tokens<'a, D> {
     fn new(activations: &'a Activations) -> Self {
         Self {
             x: D::activations(activations),
-            scales: &activations.scales,
+            scales: D::scales(activations),
             blocks: activations.blocks,
             steps: black_box(BLOCK_COLUMNS / D::STEP_COLUMNS),
         }

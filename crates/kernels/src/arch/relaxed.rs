@@ -4,7 +4,7 @@ use core::arch::wasm32::*;
 
 use super::wasm::{Bytes, Floats, Integers, load, store};
 use super::{Dot, Simd};
-use crate::activations::Activations;
+use crate::activations::{Activations, BlockScale};
 
 /// Relaxed SIMD.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +42,7 @@ impl Dot for Nibbles {
     type Weights = [[u8; 16]; 2];
     type X = [i8; 4];
     type Sum = v128;
+    const PAIRS_TOKENS: bool = true;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[Self::Weights] {
         body.as_chunks().0.as_chunks().0
@@ -49,6 +50,10 @@ impl Dot for Nibbles {
     #[inline(always)]
     fn activations(activations: &Activations) -> &[[i8; 4]] {
         &activations.bytes
+    }
+    #[inline(always)]
+    fn scales(activations: &Activations) -> &[BlockScale] {
+        &activations.byte_scales
     }
     #[inline(always)]
     fn zero() -> [v128; 4] {
@@ -81,6 +86,7 @@ impl Dot for NibblePanel {
     type Weights = [[u8; 16]; 4];
     type X = [i8; 4];
     type Sum = v128;
+    const PAIRS_TOKENS: bool = true;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[Self::Weights] {
         body.as_chunks().0.as_chunks().0
@@ -88,6 +94,10 @@ impl Dot for NibblePanel {
     #[inline(always)]
     fn activations(activations: &Activations) -> &[[i8; 4]] {
         &activations.bytes
+    }
+    #[inline(always)]
+    fn scales(activations: &Activations) -> &[BlockScale] {
+        &activations.byte_scales
     }
     #[inline(always)]
     fn zero() -> [v128; 4] {
@@ -114,7 +124,7 @@ impl Simd for Relaxed {
     type Nibbles = Nibbles;
     type NibblePanel = NibblePanel;
     type Bytes = Bytes;
-    const PAIRS_TOKENS: bool = true;
+    const ROUNDS_TO_BYTES: bool = true;
     const PANEL_TOKENS_MIN: usize = 20;
 
     #[inline(always)]

@@ -155,6 +155,7 @@ impl Dot for Nibbles {
     type Weights = [u8; 32];
     type X = [[i16; 2]; 2];
     type Sum = Integers;
+    const PAIRS_TOKENS: bool = false;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[[u8; 32]] {
         body.as_chunks().0
@@ -198,6 +199,7 @@ impl Dot for Bytes {
     type Weights = [u8; 32];
     type X = [i16; 2];
     type Sum = Integers;
+    const PAIRS_TOKENS: bool = false;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[[u8; 32]] {
         body.as_chunks().0
@@ -230,7 +232,7 @@ impl Simd for Scalar {
     type Nibbles = Nibbles;
     type NibblePanel = Bytes;
     type Bytes = Bytes;
-    const PAIRS_TOKENS: bool = false;
+    const ROUNDS_TO_BYTES: bool = false;
     const PANEL_TOKENS_MIN: usize = 24;
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use core::arch::wasm32::*;
 
 use super::wasm::{Bytes, Floats, Integers, load, store};
 use super::{Dot, Simd};
-use crate::activations::{Activations, Quad};
+use crate::activations::Activations;
 
 /// Fixed-width SIMD.
 #[derive(Debug, Clone, Copy)]
@@ -13,62 +13,55 @@ pub(crate) struct Simd128;
 /// 4-bit weights, multiplied without unpacking them. A 16-bit lane holds two columns of two rows:
 /// from the lowest nibble up row r column c, row r+4 column c, then column c+1 of both. Masks
 /// leave one nibble in its place, so that it counts 1, 16, 256 times its value (the topmost is
-/// shifted down). The activations make up for it ([`Quad`]), so that sums of rows r count 256
-/// times and of rows r+4 16 times. At most 32 * 15 * 127 * 256 < 2^24: exact.
+/// shifted down); each place has its own sum, and shifts at the end make up for it, exactly. At
+/// most 15 * 256 * 32767 * 16 < 2^31.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Nibbles;
-
-#[inline(always)]
-fn load_quad(quad: &Quad) -> v128 {
-    // SAFETY: the reference covers the 16 bytes.
-    unsafe { v128_load(quad.0.as_ptr().cast()) }
-}
 
 impl Dot for Nibbles {
     type I = Integers;
     const STEP_COLUMNS: usize = 4;
     type Weights = [[u8; 16]; 2];
-    type X = Quad;
-    type Sum = v128;
+    type X = [[i16; 2]; 2];
+    /// Of columns 0 and 2, and of columns 1 and 3.
+    type Sum = [v128; 2];
+    // Sixteen sums would not stay in registers.
+    const PAIRS_TOKENS: bool = false;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[Self::Weights] {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[Quad] {
-        &activations.quads
+    fn activations(activations: &Activations) -> &[Self::X] {
+        activations.pairs.as_chunks().0
     }
     #[inline(always)]
-    fn zero() -> [v128; 4] {
-        [i32x4_splat(0); 4]
+    fn zero() -> [Self::Sum; 4] {
+        [[i32x4_splat(0); 2]; 4]
     }
     #[inline(always)]
-    fn step(mut sums: [v128; 4], weights: &Self::Weights, x: &Quad) -> [v128; 4] {
-        // One load and four shuffles: Cranelift makes three instructions of a load into all lanes.
-        let x = load_quad(x);
-        let even_256 = i32x4_shuffle::<0, 0, 0, 0>(x, x);
-        let even = i32x4_shuffle::<1, 1, 1, 1>(x, x);
-        let odd = i32x4_shuffle::<2, 2, 2, 2>(x, x);
-        let odd_16 = i32x4_shuffle::<3, 3, 3, 3>(x, x);
-        for (j, vector) in weights.iter().enumerate() {
+    fn step(mut sums: [Self::Sum; 4], weights: &Self::Weights, x: &Self::X) -> [Self::Sum; 4] {
+        // One load and two shuffles: Cranelift makes three instructions of a load into all lanes.
+        // SAFETY: the reference covers the 8 bytes; the instruction asks for no alignment.
+        let x = unsafe { v128_load64_zero(x.as_ptr().cast()) };
+        let even = i32x4_shuffle::<0, 0, 0, 0>(x, x);
+        let odd = i32x4_shuffle::<1, 1, 1, 1>(x, x);
+        for (vector, sums) in weights.iter().zip(sums.as_chunks_mut::<2>().0) {
             let vector = load(vector);
-            let row_even = i32x4_dot_i16x8(v128_and(vector, i16x8_splat(0x000f)), even_256);
-            let row_odd = i32x4_dot_i16x8(v128_and(vector, i16x8_splat(0x0f00)), odd);
-            let row_4_even = i32x4_dot_i16x8(v128_and(vector, i16x8_splat(0x00f0)), even);
-            let row_4_odd = i32x4_dot_i16x8(u16x8_shr(vector, 12), odd_16);
-            sums[2 * j] = i32x4_add(sums[2 * j], i32x4_add(row_even, row_odd));
-            sums[2 * j + 1] = i32x4_add(sums[2 * j + 1], i32x4_add(row_4_even, row_4_odd));
+            let add =
+                |sum: &mut v128, weights, x| *sum = i32x4_add(*sum, i32x4_dot_i16x8(weights, x));
+            add(&mut sums[0][0], v128_and(vector, i16x8_splat(0x000f)), even);
+            add(&mut sums[0][1], v128_and(vector, i16x8_splat(0x0f00)), odd);
+            add(&mut sums[1][0], v128_and(vector, i16x8_splat(0x00f0)), even);
+            add(&mut sums[1][1], u16x8_shr(vector, 12), odd);
         }
         sums
     }
     #[inline(always)]
-    fn totals(sums: [v128; 4]) -> [Integers; 4] {
-        [
-            Integers(i32x4_shr(sums[0], 8)),
-            Integers(i32x4_shr(sums[1], 4)),
-            Integers(i32x4_shr(sums[2], 8)),
-            Integers(i32x4_shr(sums[3], 4)),
-        ]
+    fn totals([a, b, c, d]: [Self::Sum; 4]) -> [Integers; 4] {
+        let row = |[even, odd]: [v128; 2]| Integers(i32x4_add(even, i32x4_shr(odd, 8)));
+        let row_4 = |[even, odd]: [v128; 2]| Integers(i32x4_add(i32x4_shr(even, 4), odd));
+        [row(a), row_4(b), row(c), row_4(d)]
     }
 }
 
@@ -79,7 +72,7 @@ impl Simd for Simd128 {
     type Nibbles = Nibbles;
     type NibblePanel = Bytes;
     type Bytes = Bytes;
-    const PAIRS_TOKENS: bool = true;
+    const ROUNDS_TO_BYTES: bool = false;
     const PANEL_TOKENS_MIN: usize = 24;
 
     #[inline(always)]

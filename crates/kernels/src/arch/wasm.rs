@@ -164,6 +164,7 @@ impl Dot for Bytes {
     type Weights = [[i8; 8]; 4];
     type X = [i16; 2];
     type Sum = v128;
+    const PAIRS_TOKENS: bool = true;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[Self::Weights] {
         let steps = body.as_chunks::<32>().0;

@@ -97,15 +97,17 @@ impl Case {
     }
 }
 
-/// The activations that a type multiplies, in f64.
-fn rounded(weights_type: WeightsType, x: &[f32]) -> Vec<f64> {
+/// The activations that a set multiplies a type with, in f64.
+fn rounded<S: Simd>(weights_type: WeightsType, x: &[f32]) -> Vec<f64> {
     if matches!(weights_type, WeightsType::F32 | WeightsType::F16) {
         return x.iter().map(|x| f64::from(*x)).collect();
     }
+    let four_bits = matches!(weights_type, WeightsType::Q4_0 | WeightsType::Q4_1);
+    let limit = if four_bits && S::ROUNDS_TO_BYTES { 127.0 } else { 32767.0 };
     x.chunks(32)
         .flat_map(|block| {
             let max = block.iter().fold(0f32, |max, x| max.max(x.abs()));
-            let (inverse, scale) = (127.0 / max, f64::from(max / 127.0));
+            let (inverse, scale) = (limit / max, f64::from(max / limit));
             block.iter().map(move |x| f64::from((x * inverse).round_ties_even()) * scale)
         })
         .collect()
@@ -142,16 +144,20 @@ fn every_type_has_a_kernel_in_every_set_that_agrees_with_the_reference() {
         let matrix = case.matrix();
         for tokens in [1, 2, 5] {
             let x = random.numbers(tokens * case.columns);
+            type Rounded = fn(WeightsType, &[f32]) -> Vec<f64>;
             let mut results = Vec::new();
-            for_each_set!(S => { results.push((S::NAME, multiply::<S>(&matrix, &x))) });
+            for_each_set!(S => {
+                results.push((S::NAME, rounded::<S> as Rounded, multiply::<S>(&matrix, &x)));
+            });
             for row in 0..case.rows {
                 let weights = case.widened(row);
                 for token in 0..tokens {
-                    let x = rounded(case.weights_type, &x[token * case.columns..][..case.columns]);
-                    let products = weights.iter().zip(&x).map(|(w, x)| w * x);
-                    let scale = products.clone().map(f64::abs).sum::<f64>().max(1e-30);
-                    let expected = products.sum();
-                    for (set, out) in &results {
+                    let x = &x[token * case.columns..][..case.columns];
+                    for (set, rounded, out) in &results {
+                        let x = rounded(case.weights_type, x);
+                        let products = weights.iter().zip(&x).map(|(w, x)| w * x);
+                        let scale = products.clone().map(f64::abs).sum::<f64>().max(1e-30);
+                        let expected = products.sum();
                         let what = format!(
                             "{:?} in {set}, {} x {}, row {row}, token {token} of {tokens}",
                             case.weights_type, case.rows, case.columns
