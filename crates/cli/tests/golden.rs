@@ -7,8 +7,12 @@ use serde_json::{Value, json};
 use support::{ask, smollm2};
 use trefoil_fixtures::golden::{self, Both, Bytes, Continuation, MARGIN_DECISIVE};
 
-/// Root mean square distance from the oracle's logits that is allowed for each prompt.
-const LOGITS_RMS_MAX: f64 = 0.25;
+/// Root mean square distance from the oracle's logits that is allowed for each prompt. llama.cpp's
+/// is 0.158 over all; `cpu` rounds activations to 16 bits where llama.cpp rounds them to 8.
+fn logits_rms_max(engine: &str) -> f64 {
+    if engine == "cpu" { 0.01 } else { 0.25 }
+}
+
 /// Distance from the oracle's mean negative log likelihood that is allowed.
 const MEAN_NLL_DISTANCE_MAX: f64 = 0.01;
 
@@ -101,9 +105,10 @@ fn logits_are_close_to_the_oracles(engine: &str) {
             (values[index] - expected).powi(2)
         });
         let rms = (squares.sum::<f64>() / case.oracle.ids.len() as f64).sqrt();
-        assert!(rms <= LOGITS_RMS_MAX, "{engine}, {:?}: rms {rms:.3}", case.oracle.prompt);
+        let max = logits_rms_max(engine);
+        assert!(rms <= max, "{engine}, {:?}: rms {rms:.3}", case.oracle.prompt);
         let logsumexp = answer["logsumexp"].as_f64().expect("a number");
-        assert!((logsumexp - case.oracle.logsumexp).abs() <= LOGITS_RMS_MAX, "{logsumexp}");
+        assert!((logsumexp - case.oracle.logsumexp).abs() <= max, "{logsumexp}");
     }
 }
 
