@@ -32,7 +32,7 @@ enum Task {
     },
     /// Everything that CI checks.
     Test {
-        /// Also full matrices, fresh fuzzing and whatever takes long.
+        /// Also what takes long: fresh fuzzing, a minute for each target.
         #[arg(long)]
         all: bool,
         /// Only the stages whose names contain one of these words.

@@ -50,6 +50,9 @@ pub(crate) fn run(all: bool, only: &[String]) -> Result<()> {
     let begin = Instant::now();
     println!("==> set-up");
     tools::rust()?;
+    if all {
+        tools::fuzzer()?;
+    }
     let mut session = Session {
         all,
         smollm2: model::smollm2()?,
@@ -144,9 +147,6 @@ impl Session {
             .env("TREFOIL_SMOLLM2", &self.smollm2)
             .env("TREFOIL_PYTHON", &self.runtimes.python)
             .env("TREFOIL_WASMTIME", &self.runtimes.wasmtime);
-        if self.all {
-            command.env("TREFOIL_TEST_ALL", "1");
-        }
     }
 
     fn stage(&mut self, mut stage: Stage) -> Result<()> {

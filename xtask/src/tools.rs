@@ -24,6 +24,20 @@ pub(crate) fn rust() -> Result<()> {
     rustup(&["component", "add", "--toolchain", "1.95.0", "rustfmt", "clippy"])
 }
 
+/// The fuzzer, and the nightly toolchain whose instrumentation it needs.
+pub(crate) fn fuzzer() -> Result<()> {
+    let works = |command: &mut Command| command.output().is_ok_and(|it| it.status.success());
+    if !works(Command::new("cargo").args(["+nightly", "--version"])) {
+        let arguments = ["toolchain", "install", "nightly", "--profile", "minimal"];
+        command::run_quietly(Command::new("rustup").args(arguments))?;
+    }
+    if !works(Command::new("cargo").args(["fuzz", "--version"])) {
+        let arguments = ["install", "--locked", "cargo-fuzz@0.13.2"];
+        command::run_quietly(Command::new("cargo").args(arguments))?;
+    }
+    Ok(())
+}
+
 /// Other runtimes that execute our compositions.
 pub(crate) struct Runtimes {
     /// A Python that has the `wasmtime` library.

@@ -13,7 +13,7 @@ use trefoil_gguf::{Gguf, TensorType, Value, Writer};
 /// Root mean square distance of logits (standard deviation 2 and more) from the f64 computation:
 /// weights that multiply f32 activations.
 const RMS_MAX_F32_ACTIVATIONS: f64 = 2e-5;
-/// The same for quantised weights, which multiply activations rounded to 8 bits.
+/// The same for quantised weights, which multiply rounded activations.
 const RMS_MAX_8_BIT_ACTIVATIONS: f64 = 0.1;
 
 const TYPES: [(TensorType, f64); 5] = [

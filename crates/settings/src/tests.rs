@@ -136,6 +136,15 @@ mod toml_files {
     }
 
     #[test]
+    fn the_readmes_example_is_a_configuration() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+        let readme = std::fs::read_to_string(readme).expect("README.md exists");
+        let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let settings = from_toml(example.expect("README shows a TOML file")).unwrap();
+        assert_eq!(settings.len(), 3, "{settings:?}");
+    }
+
+    #[test]
     fn errors_name_the_line() {
         let refused = |text| from_toml(text).expect_err("should be refused").to_string();
         assert_eq!(
