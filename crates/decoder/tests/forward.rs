@@ -14,14 +14,14 @@ use trefoil_gguf::{Gguf, TensorType, Value, Writer};
 /// weights that multiply f32 activations.
 const RMS_MAX_F32_ACTIVATIONS: f64 = 2e-5;
 /// The same for quantised weights, which multiply rounded activations.
-const RMS_MAX_8_BIT_ACTIVATIONS: f64 = 0.1;
+const RMS_MAX_ROUNDED_ACTIVATIONS: f64 = 1e-3;
 
 const TYPES: [(TensorType, f64); 5] = [
     (TensorType::F32, RMS_MAX_F32_ACTIVATIONS),
     (TensorType::F16, RMS_MAX_F32_ACTIVATIONS),
-    (TensorType::Q4_0, RMS_MAX_8_BIT_ACTIVATIONS),
-    (TensorType::Q4_1, RMS_MAX_8_BIT_ACTIVATIONS),
-    (TensorType::Q8_0, RMS_MAX_8_BIT_ACTIVATIONS),
+    (TensorType::Q4_0, RMS_MAX_ROUNDED_ACTIVATIONS),
+    (TensorType::Q4_1, RMS_MAX_ROUNDED_ACTIVATIONS),
+    (TensorType::Q8_0, RMS_MAX_ROUNDED_ACTIVATIONS),
 ];
 
 /// Long enough for several tiles of keys, and of no round number.
