@@ -132,9 +132,9 @@ pub fn advance(generations: &[&Generation]) -> Vec<Result<Event>> {
             .collect();
         let ids: Vec<_> = same.iter().map(|&index| generations[index].id).collect();
         let events = model.generations.borrow_mut().step(&ids);
-        debug_assert_eq!(events.len(), same.len(), "a step answers every generation");
-        for (index, event) in same.into_iter().zip(events) {
-            results[index] = Some(event);
+        let mut events = events.into_iter();
+        for index in same {
+            results[index] = Some(events.next().unwrap_or(Err(Error::Finished)));
         }
     }
     results.into_iter().flatten().collect()
