@@ -33,7 +33,7 @@ pub(crate) fn run(prompt: &str) -> Result<()> {
     step("compose engine, model and app", || {
         command::run(
             Command::new(&trefoil)
-                .args(["compose", "--engine", "cpu-relaxed", "--model"])
+                .args(["compose", "--engine", "cpu", "--model"])
                 .arg(&packed)
                 .args(["--app", "chat", "-o"])
                 .arg(&composed),
