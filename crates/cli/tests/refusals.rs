@@ -62,6 +62,24 @@ fn templates_that_fail_or_loop_end_the_request_with_their_words() {
 }
 
 #[test]
+fn the_longest_accepted_chain_fits_the_engines_stack() {
+    let place = Place::new();
+    for link in ["|abs", "+1", " if 1 else 1"] {
+        let chain = |links: usize| format!("{{{{ 1{} }}}}", link.repeat(links));
+        place.write(
+            "model.gguf",
+            &tiny_llama(&with("tokenizer.chat_template", chain(999).as_str())),
+        );
+        place.run(&["generate", "model.gguf", "-p", "a", "-n", "1"]).succeeded();
+        place.write(
+            "model.gguf",
+            &tiny_llama(&with("tokenizer.chat_template", chain(5_000).as_str())),
+        );
+        place.run(&["generate", "model.gguf", "-p", "a"]).failed(1, &["at most 1000", "line 1"]);
+    }
+}
+
+#[test]
 fn prompts_longer_than_the_context_name_both_sizes() {
     let place = Place::with_model();
     let prompt = "many words ".repeat(200);

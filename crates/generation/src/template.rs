@@ -1,6 +1,7 @@
 //! The model's chat template: Jinja as `transformers` runs it.
 
 mod assignment;
+mod bounds;
 mod conversation;
 mod date;
 mod json;
@@ -66,6 +67,7 @@ impl ChatTemplate {
                 source.len()
             )));
         }
+        bounds::check(source)?;
         let template = ChatTemplate {
             environment: environment()?,
             source: assignment::guard(&without_generation_tags(source)),

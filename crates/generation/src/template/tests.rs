@@ -66,6 +66,35 @@ fn looping_templates_end_with_an_error() {
 }
 
 #[test]
+fn chains_that_would_exhaust_the_stack_are_refused_with_their_line() {
+    let refused = |source: String| {
+        let message = template_error(ChatTemplate::new(&source).map(|_| String::new()));
+        assert!(message.contains("at most 1000 are accepted"), "{message}");
+        message
+    };
+    for link in ["|abs", "+1", ".x", " if 1 else 1", " and 1", "[0]"] {
+        let message = refused(format!("a\n{{{{ x{} }}}}", link.repeat(5_000)));
+        assert!(message.contains("line 2"), "{message}");
+    }
+    refused(format!("{{{{ {}1 }}}}", "-".repeat(5_000)));
+    refused(format!("{{{{ {}1 }}}}", "not ".repeat(5_000)));
+    refused(format!("{{% if 1 %}}{}{{% endif %}}", "{% elif 1 %}".repeat(5_000)));
+}
+
+#[test]
+fn long_templates_without_long_chains_are_accepted() {
+    let text = "Sums: 1 + 2 + 3. (It's so.) ".repeat(1_000);
+    for source in [
+        text.clone(),
+        format!("{{# don't {{{{ #}}{text}"),
+        format!("{{{{ \"{text}\" }}}}"),
+        format!("{{{{ 'a' }}}}{}", "{{ 1 + 2 }}".repeat(2_000)),
+    ] {
+        ChatTemplate::new(&source).expect("is accepted");
+    }
+}
+
+#[test]
 fn endless_output_ends_with_an_error() {
     let source =
         "{% set text = messages[0].content %}{% for a in range(100) %}{{ text }}{% endfor %}";
