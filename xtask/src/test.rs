@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::tools::Runtimes;
 use crate::{command, model, root, target, tools};
@@ -62,10 +62,13 @@ pub(crate) fn run(all: bool, only: &[String]) -> Result<()> {
     };
     session.times.push(("set-up".into(), begin.elapsed(), true));
 
-    for stage in stages(&session) {
-        if only.is_empty() || only.iter().any(|word| stage.name.contains(word.as_str())) {
-            session.stage(stage)?;
-        }
+    let mut stages = stages(&session);
+    let names: Vec<_> = stages.iter().map(|stage| stage.name.clone()).collect();
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|word| name.contains(word));
+    stages.retain(|stage| wanted(&stage.name));
+    ensure!(!stages.is_empty(), "no stage is called so; there are: {}", names.join(", "));
+    for stage in stages {
+        session.stage(stage)?;
     }
     session.report()
 }
