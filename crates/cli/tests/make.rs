@@ -99,6 +99,31 @@ fn bad_inputs_are_named_and_nothing_is_left_behind() {
     }
 }
 
+/// A full disk, as far as a process without privileges can have one: files may not grow beyond
+/// 50 KiB, and the signal that would end the process is ignored.
+#[cfg(unix)]
+#[test]
+fn output_that_does_not_fit_is_named_and_removed() {
+    let place = Place::with_model();
+    let before = place.files();
+    let limited = "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\"";
+    for arguments in [
+        ["pack", "tiny.gguf", "-o", "out.wasm"].as_slice(),
+        &["compose", "--model", "tiny.gguf", "-o", "out.wasm"],
+    ] {
+        let trefoil = place.command(&[]);
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", limited]).arg(trefoil.get_program()).args(arguments);
+        command.current_dir(place.folder.path());
+        for (name, value) in trefoil.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        let output = command.output().expect("sh starts");
+        support::Ended::from(output).failed(1, &["cannot write `out.wasm`", "File too large"]);
+        assert_eq!(place.files(), before, "{arguments:?}");
+    }
+}
+
 #[test]
 fn quiet_and_color_are_obeyed() {
     let place = Place::new();
