@@ -72,3 +72,14 @@ fn a_dialogue_on_pipes_gives_the_same_bytes_in_three_runtimes() {
     let lines = answers.split(|byte| *byte == b'\n').count();
     assert!(lines >= 4, "three answers: {}", String::from_utf8_lossy(&answers));
 }
+
+#[test]
+fn a_seed_gives_the_same_bytes_in_three_runtimes() {
+    let place = Place::with_model();
+    let answer = |seed| {
+        let sampling = ["--temperature", "1.5", "--seed", seed, "-n", "24"];
+        let arguments = [&["--raw", "-p", "Once upon a time"][..], &sampling].concat();
+        same_bytes(&place, "tiny.gguf", &arguments, b"")
+    };
+    assert_ne!(answer("7"), answer("8"), "the seed decides");
+}
