@@ -4,6 +4,7 @@ use trefoil_contract::{Error, Result};
 use trefoil_kernels::{AttentionScratch, HeadCache, OutOfMemory};
 
 use crate::config::Config;
+use crate::partition::Partition;
 
 /// Tokens by which a cache grows at least: so seldom that copying does not matter, so little that
 /// short sequences stay small.
@@ -17,22 +18,28 @@ pub(crate) struct Cache {
     /// Tokens of each sequence that are computed in all blocks.
     tokens: Vec<u32>,
     heads_count: usize,
-    kv_heads: usize,
+    /// For each KV head that this instance holds, how many query heads it serves.
+    groups: Vec<usize>,
     head_length: usize,
     context_tokens: usize,
 }
 
-/// `[block][KV head]`; empty until the sequence is used. A share of the KV heads makes it shorter.
+/// `[block][KV head held]`; empty until the sequence is used.
 type Sequence = Vec<HeadCache>;
 
 impl Cache {
     /// Room for sequences of at most `context_tokens`, all empty.
-    pub(crate) fn new(config: &Config, sequences_max: usize, context_tokens: u32) -> Cache {
+    pub(crate) fn new(
+        config: &Config,
+        partition: &Partition,
+        sequences_max: usize,
+        context_tokens: u32,
+    ) -> Cache {
         Cache {
             sequences: (0..sequences_max).map(|_| Sequence::new()).collect(),
             tokens: vec![0; sequences_max],
-            heads_count: config.blocks * config.kv_heads,
-            kv_heads: config.kv_heads,
+            heads_count: config.blocks * partition.groups.len(),
+            groups: partition.groups.clone(),
             head_length: config.head_length,
             context_tokens: context_tokens as usize,
         }
@@ -74,8 +81,9 @@ impl Cache {
 
     /// One block of a sequence.
     pub(crate) fn layer(&mut self, sequence: usize, block: usize) -> Layer<'_> {
-        let heads = &mut self.sequences[sequence][block * self.kv_heads..][..self.kv_heads];
-        Layer { heads, head_length: self.head_length }
+        let count = self.groups.len();
+        let heads = &mut self.sequences[sequence][block * count..][..count];
+        Layer { heads, groups: &self.groups, head_length: self.head_length }
     }
 
     /// Counts tokens that were appended in all blocks.
@@ -103,6 +111,7 @@ impl Cache {
 /// The KV heads of one block of one sequence.
 pub(crate) struct Layer<'a> {
     heads: &'a mut [HeadCache],
+    groups: &'a [usize],
     head_length: usize,
 }
 
@@ -135,16 +144,18 @@ impl Layer<'_> {
     ) -> Result<(), OutOfMemory> {
         // Vaswani et al., 2017, section 3.2.1.
         let scale = 1.0 / (self.head_length as f32).sqrt();
+        let row_length = self.groups.iter().sum::<usize>() * self.head_length;
+        let mut first = 0;
         // Head by head, so that one head's keys and values stay in the processor's cache.
-        for (index, head) in self.heads.iter().enumerate() {
-            let tokens = head.tokens() - position;
-            let group_length = queries.len() / tokens / self.heads.len();
-            for token in 0..tokens {
-                let start = (token * self.heads.len() + index) * group_length;
+        for (head, group) in self.heads.iter().zip(self.groups) {
+            let group_length = group * self.head_length;
+            for token in 0..head.tokens() - position {
+                let start = token * row_length + first;
                 let group = start..start + group_length;
                 let visible = 0..position + token + 1;
                 head.attend(&queries[group.clone()], visible, scale, scratch, &mut out[group])?;
             }
+            first += group_length;
         }
         Ok(())
     }
@@ -161,7 +172,7 @@ mod tests {
             sequences: vec![Sequence::new()],
             tokens: vec![0],
             heads_count: 1,
-            kv_heads: 1,
+            groups: vec![1],
             head_length,
             context_tokens: 100,
         };
@@ -179,7 +190,7 @@ mod tests {
             sequences: vec![Sequence::new(), Sequence::new()],
             tokens: vec![0; 2],
             heads_count: 6,
-            kv_heads: 2,
+            groups: vec![1, 1],
             head_length: 8,
             context_tokens: 1000,
         };
