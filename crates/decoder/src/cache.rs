@@ -1,7 +1,7 @@
 //! The KV cache: keys and values of each sequence's tokens.
 
 use trefoil_contract::{Error, Result};
-use trefoil_kernels::{AttentionScratch, HeadCache, OutOfMemory};
+use trefoil_kernels::{AttentionScratch, CacheType, HeadCache, OutOfMemory, Rows};
 
 use crate::config::Config;
 use crate::partition::Partition;
@@ -22,6 +22,7 @@ pub(crate) struct Cache {
     groups: Vec<usize>,
     head_length: usize,
     context_tokens: usize,
+    cache_type: CacheType,
 }
 
 /// `[block][KV head held]`; empty until the sequence is used.
@@ -34,6 +35,7 @@ impl Cache {
         partition: &Partition,
         sequences_max: usize,
         context_tokens: u32,
+        cache_type: CacheType,
     ) -> Cache {
         Cache {
             sequences: (0..sequences_max).map(|_| Sequence::new()).collect(),
@@ -42,6 +44,7 @@ impl Cache {
             groups: partition.groups.clone(),
             head_length: config.head_length,
             context_tokens: context_tokens as usize,
+            cache_type,
         }
     }
 
@@ -63,7 +66,8 @@ impl Cache {
         let needed_tokens = self.tokens[sequence] as usize + tokens;
         let step = needed_tokens.next_multiple_of(STEP_TOKENS).min(self.context_tokens);
         // Keys and values, in u64: a product that memory cannot hold still has a size to report.
-        let token_bytes = (self.heads_count as u64 * 8).saturating_mul(self.head_length as u64);
+        let token_bytes = (self.heads_count as u64 * 2 * self.cache_type.bytes() as u64)
+            .saturating_mul(self.head_length as u64);
         let out_of_memory = || Error::OutOfMemory {
             needed_bytes: token_bytes.saturating_mul(step as u64),
             purpose: PURPOSE.to_owned(),
@@ -71,7 +75,9 @@ impl Cache {
         let heads = &mut self.sequences[sequence];
         if heads.is_empty() {
             heads.try_reserve_exact(self.heads_count).map_err(|_| out_of_memory())?;
-            heads.extend((0..self.heads_count).map(|_| HeadCache::new(self.head_length)));
+            heads.extend(
+                (0..self.heads_count).map(|_| HeadCache::new(self.head_length, self.cache_type)),
+            );
         }
         for head in heads {
             head.reserve(step.max(needed_tokens)).map_err(|_| out_of_memory())?;
@@ -144,18 +150,14 @@ impl Layer<'_> {
     ) -> Result<(), OutOfMemory> {
         // Vaswani et al., 2017, section 3.2.1.
         let scale = 1.0 / (self.head_length as f32).sqrt();
-        let row_length = self.groups.iter().sum::<usize>() * self.head_length;
+        let length = self.groups.iter().sum::<usize>() * self.head_length;
         let mut first = 0;
         // Head by head, so that one head's keys and values stay in the processor's cache.
-        for (head, group) in self.heads.iter().zip(self.groups) {
-            let group_length = group * self.head_length;
-            for token in 0..head.tokens() - position {
-                let start = token * row_length + first;
-                let group = start..start + group_length;
-                let visible = 0..position + token + 1;
-                head.attend(&queries[group.clone()], visible, scale, scratch, &mut out[group])?;
-            }
-            first += group_length;
+        for (head, heads) in self.heads.iter().zip(self.groups) {
+            let group = first..first + heads * self.head_length;
+            first = group.end;
+            let visible = |token| 0..position + token + 1;
+            head.attend(queries, &Rows { length, group }, visible, scale, scratch, out)?;
         }
         Ok(())
     }
@@ -175,6 +177,7 @@ mod tests {
             groups: vec![1],
             head_length,
             context_tokens: 100,
+            cache_type: CacheType::F32,
         };
         let error = Error::OutOfMemory {
             needed_bytes: (head_length as u64 * 8).saturating_mul(100),
@@ -193,9 +196,10 @@ mod tests {
             groups: vec![1, 1],
             head_length: 8,
             context_tokens: 1000,
+            cache_type: CacheType::F16,
         };
         cache.reserve(1, 1)?;
-        assert_eq!(cache.bytes(), 6 * 2 * 8 * 4 * STEP_TOKENS as u64);
+        assert_eq!(cache.bytes(), 6 * 2 * 8 * 2 * STEP_TOKENS as u64);
         cache.keep(1, 1);
         cache.free_if_empty(1);
         assert!(cache.bytes() > 0);

@@ -14,11 +14,11 @@ use crate::tensor::{self, BlockSlot, Form, MatrixForm, Slot};
 
 /// The weights of a model: vectors as a whole, of matrices the rows that this instance holds.
 pub(crate) struct Weights {
-    pub(crate) token_embd: Rows,
+    pub(crate) token_embd: OwnRows,
     pub(crate) blocks: Vec<Block>,
     pub(crate) output_norm: Vec<f32>,
     /// `None` where the embedding matrix serves: one matrix, two uses.
-    output: Option<Rows>,
+    output: Option<OwnRows>,
     /// Llama 3's divisors of RoPE's frequencies; empty without.
     pub(crate) rope_freqs: Vec<f32>,
 }
@@ -26,14 +26,14 @@ pub(crate) struct Weights {
 /// One block (layer).
 pub(crate) struct Block {
     pub(crate) attn_norm: Vec<f32>,
-    pub(crate) attn_q: Rows,
-    pub(crate) attn_k: Rows,
-    pub(crate) attn_v: Rows,
-    pub(crate) attn_output: Rows,
+    pub(crate) attn_q: OwnRows,
+    pub(crate) attn_k: OwnRows,
+    pub(crate) attn_v: OwnRows,
+    pub(crate) attn_output: OwnRows,
     pub(crate) ffn_norm: Vec<f32>,
-    pub(crate) ffn_gate: Rows,
-    pub(crate) ffn_up: Rows,
-    pub(crate) ffn_down: Rows,
+    pub(crate) ffn_gate: OwnRows,
+    pub(crate) ffn_up: OwnRows,
+    pub(crate) ffn_down: OwnRows,
 }
 
 impl Weights {
@@ -73,7 +73,7 @@ impl Weights {
     }
 
     /// The matrix that turns a token's last vector into logits.
-    pub(crate) fn output(&self) -> &Rows {
+    pub(crate) fn output(&self) -> &OwnRows {
         self.output.as_ref().unwrap_or(&self.token_embd)
     }
 
@@ -85,16 +85,16 @@ impl Weights {
             [attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down]
         });
         let ends = [Some(&self.token_embd), self.output.as_ref()].into_iter().flatten();
-        blocks.chain(ends).map(Rows::bytes).sum()
+        blocks.chain(ends).map(OwnRows::bytes).sum()
     }
 }
 
 /// The rows of a matrix that this instance holds.
-pub(crate) struct Rows(Option<Matrix>);
+pub(crate) struct OwnRows(Option<Matrix>);
 
-impl Rows {
+impl OwnRows {
     /// [`Matrix::multiply`]; nothing where there are no rows.
-    pub(crate) fn multiply(&self, activations: &Activations, out: &mut [f32]) {
+    pub(crate) fn multiply(&self, activations: &mut Activations, out: &mut [f32]) {
         if let Some(matrix) = &self.0 {
             matrix.multiply(activations, out);
         }
@@ -132,7 +132,7 @@ fn own_rows(slot: Slot, partition: &Partition) -> Range<usize> {
 /// Tensors that wait for their place in the structure.
 #[derive(Default)]
 struct Loaded {
-    matrices: BTreeMap<Slot, Rows>,
+    matrices: BTreeMap<Slot, OwnRows>,
     vectors: BTreeMap<Slot, Vec<f32>>,
 }
 
@@ -152,7 +152,7 @@ impl Loaded {
         })
     }
 
-    fn matrix(&mut self, slot: Slot) -> Result<Rows> {
+    fn matrix(&mut self, slot: Slot) -> Result<OwnRows> {
         self.matrices.remove(&slot).ok_or_else(|| tensor::missing(&slot.name()))
     }
 
@@ -171,18 +171,18 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The rows `own` of a matrix of `rows`.
-    fn rows(&mut self, tensor: &Tensor, own: Range<usize>, form: MatrixForm) -> Result<Rows> {
+    fn rows(&mut self, tensor: &Tensor, own: Range<usize>, form: MatrixForm) -> Result<OwnRows> {
         let MatrixForm { rows, columns, weights_type } = form;
         if own.is_empty() {
-            return Ok(Rows(None));
+            return Ok(OwnRows(None));
         }
-        // Rows lie one behind another, whole blocks each.
+        // OwnRows lie one behind another, whole blocks each.
         let row_bytes = tensor.size / rows as u64;
         let bytes = own.start as u64 * row_bytes..own.end as u64 * row_bytes;
         let builder = Matrix::builder(weights_type, own.len(), columns);
         let mut builder = builder.map_err(|error| out_of_memory(tensor, error.0 as u64))?;
         self.pieces(tensor, bytes, |piece| builder.push(piece))?;
-        Ok(Rows(Some(builder.finish())))
+        Ok(OwnRows(Some(builder.finish())))
     }
 
     fn vector(&mut self, tensor: &Tensor, length: usize) -> Result<Vec<f32>> {

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use trefoil_contract::{Error, Result};
-use trefoil_decoder::{Decoder, Exchange, Options, agree};
+use trefoil_decoder::{CacheType, Decoder, Exchange, Options, agree};
 use trefoil_fixtures::{Meeting, TinyLlama, tiny_llama};
 use trefoil_generation::{Forward, Logits, Span};
 use trefoil_gguf::{Gguf, Source, TensorType};
@@ -56,7 +56,8 @@ impl Source for Counting<'_> {
     }
 }
 
-const OPTIONS: Options = Options { context_tokens: 0, sequences_max: 3 };
+const OPTIONS: Options =
+    Options { context_tokens: 0, sequences_max: 3, kv_cache_type: CacheType::F16 };
 
 /// Does the same in each of `size` instances. Answers what each gave.
 fn together<T: Send>(

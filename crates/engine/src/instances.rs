@@ -71,9 +71,8 @@ impl Leader {
             let decoder = Decoder::load_share(gguf, source, options, None)?;
             return Ok((Leader { decoder, followers: None }, prepared));
         }
-        let Options { context_tokens, sequences_max } = options;
         let followers = Followers { imports: Rc::clone(imports), model };
-        followers.make(&Step::Open { model, part, context_tokens, sequences_max })?;
+        followers.make(&Step::Open { model, part, options })?;
         let loaded = prepare().and_then(|prepared| {
             let decoder = Decoder::load_share(gguf, source, options, Some(collective.clone()))?;
             Ok((decoder, prepared))
@@ -145,8 +144,7 @@ pub(crate) fn serve(imports: &Rc<dyn Imports>) -> Result<()> {
             return Ok(());
         }
         match Step::decode(&bytes)? {
-            Step::Open { model, part, context_tokens, sequences_max } => {
-                let options = Options { context_tokens, sequences_max };
+            Step::Open { model, part, options } => {
                 let loaded = load(&collective, part, options);
                 if let Ok(decoder) = agree(&collective, loaded) {
                     models.insert(model, decoder);

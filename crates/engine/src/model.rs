@@ -4,6 +4,7 @@ use std::rc::Rc;
 use trefoil_contract::{
     Conversation, Error, ModelInfo, Part, Result, Setting, TokenizeOptions, Value,
 };
+use trefoil_decoder::CacheType;
 use trefoil_generation::{ChatTemplate, Forward, Generations};
 use trefoil_gguf::{Gguf, Metadata, Source, Tensor};
 use trefoil_settings::{Scope, Settings, TABLE};
@@ -52,6 +53,10 @@ impl Model {
         let options = trefoil_decoder::Options {
             context_tokens: settings.model.context_tokens,
             sequences_max: settings.model.sequences_max,
+            kv_cache_type: match settings.model.kv_cache_type.as_str() {
+                "f32" => CacheType::F32,
+                _ => CacheType::F16,
+            },
         };
         let prepare = || {
             let tokenizer = Tokenizer::from_gguf(&gguf.metadata).map_err(tokenizer_error)?;

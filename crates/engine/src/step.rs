@@ -2,13 +2,14 @@
 //! says what it is.
 
 use trefoil_contract::{Error, Result};
+use trefoil_decoder::{CacheType, Options};
 use trefoil_generation::{Logits, Span};
 
 /// A step that all instances make.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Step {
     /// Load a part as the model of this number.
-    Open { model: u32, part: u32, context_tokens: u32, sequences_max: u32 },
+    Open { model: u32, part: u32, options: Options },
     /// Compute a batch.
     Forward { model: u32, batch: Batch },
     /// Forget tokens of a sequence.
@@ -66,8 +67,13 @@ impl Batch {
 impl Step {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let (head, batch): (&[u32], &[u32]) = match self {
-            Step::Open { model, part, context_tokens, sequences_max } => {
-                (&[OPEN, *model, *part, *context_tokens, *sequences_max], &[])
+            Step::Open { model, part, options } => {
+                let Options { context_tokens, sequences_max, kv_cache_type } = *options;
+                let kv_cache_type = match kv_cache_type {
+                    CacheType::F32 => 32,
+                    CacheType::F16 => 16,
+                };
+                (&[OPEN, *model, *part, context_tokens, sequences_max, kv_cache_type], &[])
             }
             Step::Forward { model, batch } => (&[FORWARD, *model], &batch.0),
             Step::Truncate { model, sequence, tokens } => {
@@ -84,8 +90,14 @@ impl Step {
         let (words, []) = bytes.as_chunks() else { return Err(malformed()) };
         let words: Vec<_> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
         Ok(match *words.as_slice() {
-            [OPEN, model, part, context_tokens, sequences_max] => {
-                Step::Open { model, part, context_tokens, sequences_max }
+            [OPEN, model, part, context_tokens, sequences_max, kv_cache_type] => {
+                let kv_cache_type = match kv_cache_type {
+                    32 => CacheType::F32,
+                    16 => CacheType::F16,
+                    _ => return Err(malformed()),
+                };
+                let options = Options { context_tokens, sequences_max, kv_cache_type };
+                Step::Open { model, part, options }
             }
             [FORWARD, model, ref batch @ ..] => {
                 Step::Forward { model, batch: Batch(batch.to_vec()) }
@@ -109,13 +121,15 @@ mod tests {
     use super::*;
 
     fn steps() -> Vec<Step> {
+        let kv_cache_type = CacheType::F16;
+        let options = Options { context_tokens: 3, sequences_max: 4, kv_cache_type };
         let spans = [
             Span { sequence: 3, position: 7, tokens: &[1, 2, 3], logits: Logits::All },
             Span { sequence: 0, position: 0, tokens: &[], logits: Logits::None },
             Span { sequence: 1, position: 9, tokens: &[4], logits: Logits::Last },
         ];
         vec![
-            Step::Open { model: 1, part: 2, context_tokens: 3, sequences_max: 4 },
+            Step::Open { model: 1, part: 2, options },
             Step::Forward { model: 5, batch: Batch::new(&spans) },
             Step::Forward { model: 5, batch: Batch::new(&[]) },
             Step::Truncate { model: 6, sequence: 7, tokens: 8 },

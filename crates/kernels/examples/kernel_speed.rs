@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use trefoil_kernels::{
-    Activations, AttentionScratch, HeadCache, INSTRUCTION_SET, Matrix, WeightsType, rms_norm,
-    silu_mul, softmax,
+    Activations, AttentionScratch, CacheType, HeadCache, INSTRUCTION_SET, Matrix, Rows,
+    WeightsType, rms_norm, silu_mul, softmax,
 };
 
 /// Share of the products' root of squares by which 8-bit activations may miss.
@@ -95,7 +95,7 @@ fn matrices(random: &mut Random) {
             activations.prepare(&x, columns);
             let (best, median) = time(|| {
                 for _ in 0..if tokens == 1 && matrix.rows() == 512 { 20 } else { 1 } {
-                    black_box(matrix).multiply(&activations, black_box(&mut out));
+                    black_box(matrix).multiply(&mut activations, black_box(&mut out));
                 }
             });
             check(matrix, &x, &out);
@@ -152,21 +152,21 @@ fn smollm2(random: &mut Random) {
                 let start = Instant::now();
                 activations.prepare(&x, 576);
                 for matrix in &layer.attention[..3] {
-                    matrix.multiply(&activations, &mut out[..tokens * matrix.rows()]);
+                    matrix.multiply(&mut activations, &mut out[..tokens * matrix.rows()]);
                 }
                 activations.prepare(&x, 576);
-                layer.attention[3].multiply(&activations, &mut out[..tokens * 576]);
+                layer.attention[3].multiply(&mut activations, &mut out[..tokens * 576]);
                 activations.prepare(&x, 576);
                 for matrix in &layer.up {
-                    matrix.multiply(&activations, &mut out);
+                    matrix.multiply(&mut activations, &mut out);
                 }
                 activations.prepare(&wide, 1536);
-                layer.down.multiply(&activations, &mut out[..tokens * 576]);
+                layer.down.multiply(&mut activations, &mut out[..tokens * 576]);
                 *best = best.min(start.elapsed().as_secs_f64());
             }
             let start = Instant::now();
             activations.prepare(&x[..576], 576);
-            head.multiply(&activations, &mut logits);
+            head.multiply(&mut activations, &mut logits);
             best[layers.len()] = best[layers.len()].min(start.elapsed().as_secs_f64());
         }
         check(&layers[29].down, &wide, &out[..tokens * 576]);
@@ -181,20 +181,30 @@ fn smollm2(random: &mut Random) {
 }
 
 fn rest(random: &mut Random) {
-    let mut cache: HeadCache = HeadCache::new(64);
-    for _ in 0..2048 {
-        cache.append(&random.numbers(64), &random.numbers(64)).expect("enough memory");
-    }
-    let (queries, mut out) = (random.numbers(3 * 64), [0.0; 3 * 64]);
-    let mut scratch = AttentionScratch::default();
     let report = |what: &str, (best, median): (f64, f64)| {
         println!("{what}: best {:.2} us, median {:.2} us", best * 1e6, median * 1e6);
     };
-    let times = time(|| {
-        let done = cache.attend(&queries, 0..2048, 0.125, &mut scratch, black_box(&mut out));
-        done.expect("enough memory");
-    });
-    report("attention, 2048 tokens, 3 heads of 64", times);
+    for cache_type in [CacheType::F16, CacheType::F32] {
+        let mut cache = HeadCache::new(64, cache_type);
+        for _ in 0..2048 {
+            cache.append(&random.numbers(64), &random.numbers(64)).expect("enough memory");
+        }
+        let rows = Rows { length: 3 * 64, group: 0..3 * 64 };
+        let mut scratch = AttentionScratch::default();
+        for (tokens, visible) in [(1, 2048), (128, 512)] {
+            let queries = random.numbers(tokens * 3 * 64);
+            let mut out = vec![0.0; queries.len()];
+            let times = time(|| {
+                let out = black_box(&mut out);
+                cache
+                    .attend(&queries, &rows, |_| 0..visible, 0.125, &mut scratch, out)
+                    .expect("enough memory");
+            });
+            let what =
+                format!("attention in {cache_type:?}: {tokens} tokens to {visible}, 3 heads of 64");
+            report(&what, times);
+        }
+    }
     let mut x = random.numbers(2048);
     let times = time(|| softmax(black_box(&mut x)));
     report("softmax of 2048", times);
@@ -207,7 +217,13 @@ fn rest(random: &mut Random) {
     let (x, mut out) = (random.numbers(576), [0.0; 576]);
     report("rms_norm of 576", time(|| rms_norm(&x, &x, 1e-5, black_box(&mut out))));
     let mut activations = Activations::default();
-    report("prepare of 576", time(|| activations.prepare(black_box(&x), 576)));
+    report(
+        "prepare of 576",
+        time(|| {
+            activations.prepare(black_box(&x), 576);
+            activations.round();
+        }),
+    );
 }
 
 fn main() {

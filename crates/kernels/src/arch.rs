@@ -6,7 +6,8 @@
 
 use std::ops::{Add, Div, Mul, Sub};
 
-use crate::activations::{Activations, BlockScale};
+use crate::activations::{Activations, Rounded, Word};
+use crate::formats::BLOCK_COLUMNS;
 
 // A build has one set; its tests compare it with those below it.
 #[cfg(target_feature = "relaxed-simd")]
@@ -62,6 +63,9 @@ pub(crate) trait F32x4:
     /// The reverse of [`F32x4::unzip`].
     fn zip(self, other: Self) -> (Self, Self);
 
+    /// One lane in all lanes.
+    fn splat_lane(self, lane: usize) -> Self;
+
     /// The sum of the lanes, in the one order that all sets share.
     #[inline(always)]
     fn sum(self) -> f32 {
@@ -94,27 +98,38 @@ pub(crate) trait I32x4: Copy + Add<Output = Self> + Sub<Output = Self> {
 /// two or four columns at a time. All sums are exact.
 pub(crate) trait Dot: Copy {
     type I: I32x4;
+    /// How the activations are stored.
+    type Word: Word;
     /// Columns in a step.
     const STEP_COLUMNS: usize;
-    /// Weights of a step.
+    /// Words of a token in a step.
+    const STEP_WORDS: usize = Self::STEP_COLUMNS / Self::Word::COLUMNS;
+    /// Steps in a block.
+    const STEPS: usize = BLOCK_COLUMNS / Self::STEP_COLUMNS;
+    /// Weights of half a step: of eight rows.
     type Weights: Copy;
-    /// Activations of a step, in the form that the instructions want.
+    /// Activations of a step, in all lanes.
     type X: Copy;
     /// Sums over at most 32 columns, of four rows.
     type Sum: Copy;
-    /// Whether two tokens at once are faster than one after the other.
-    const PAIRS_TOKENS: bool;
     /// The steps' weights.
-    fn weights(body: &[u8]) -> &[Self::Weights];
-    /// The steps' activations, of all tokens, one after the other.
-    fn activations(activations: &Activations) -> &[Self::X];
-    /// What the blocks of these activations mean.
+    fn weights(body: &[u8]) -> &[[Self::Weights; 2]];
+    /// The activations in the form that is multiplied.
+    fn rounded(activations: &Activations) -> &Rounded<Self::Word>;
+    /// Makes them current.
+    fn round<S: Simd>(activations: &mut Activations);
+    /// The activations of a step's words, for N tokens.
+    fn x<const N: usize>(words: &[[Self::Word; N]]) -> [Self::X; N];
+    /// The activations of two steps' words, for one token.
     #[inline(always)]
-    fn scales(activations: &Activations) -> &[BlockScale] {
-        &activations.scales
+    fn x_of_two_steps(words: &[Self::Word]) -> [Self::X; 2] {
+        let (first, second) = words.split_at(Self::STEP_WORDS);
+        let [first] = Self::x(first.as_chunks::<1>().0);
+        let [second] = Self::x(second.as_chunks::<1>().0);
+        [first, second]
     }
     fn zero() -> [Self::Sum; 4];
-    fn step(sums: [Self::Sum; 4], weights: &Self::Weights, x: &Self::X) -> [Self::Sum; 4];
+    fn half_step(sums: [Self::Sum; 2], weights: &Self::Weights, x: Self::X) -> [Self::Sum; 2];
     fn totals(sums: [Self::Sum; 4]) -> [Self::I; 4];
 }
 
@@ -137,6 +152,10 @@ pub(crate) trait Simd: Copy + 'static {
 
     /// `a * b + c`.
     fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// Eight values that fit 16 bits, as [`Activations::pairs`] has them.
+    fn store_pairs(values: [Self::I; 2], words: &mut [[i16; 2]; 4]);
+    /// Eight values that fit 8 bits, as [`Activations::bytes`] has them.
+    fn store_bytes(values: [Self::I; 2], words: &mut [[i8; 4]; 2]);
     /// 32 bytes hold 4 columns of 16 rows (see `formats`); to one byte per weight.
     fn unpack_nibbles(packed: &[u8; 32], panel: &mut [u8; 64]);
 }

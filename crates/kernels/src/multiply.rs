@@ -1,11 +1,12 @@
 //! Matrix times vectors. Every output is summed over the columns in ascending order, whatever
 //! the number of tokens and wherever its row lies: batching and splitting change no bit.
 
-use std::hint::black_box;
+use std::marker::PhantomData;
 
-use crate::activations::{Activations, BlockScale};
+use crate::activations::{Activations, BlockScale, Word};
 use crate::arch::{Dot, F32x4, I32x4, Simd};
 use crate::formats::{BLOCK_COLUMNS, Floating, GROUP_ROWS, Quantised, SCALE_SHARE, header_lanes};
+use crate::straight::straight;
 
 /// Where the outputs of a group go.
 pub(crate) struct Output<'a> {
@@ -49,185 +50,208 @@ impl<'a> Output<'a> {
 /// Bytes of a group's unpacked weights for each of its blocks.
 const PANEL_BYTES: usize = GROUP_ROWS * BLOCK_COLUMNS;
 
-/// A group of rows, ready for many tokens.
+/// A group of rows unpacked for many tokens.
 #[derive(Default)]
-struct Panel {
-    /// Times 2^-112.
-    scales: Vec<[[f32; 4]; 4]>,
-    /// Times 2^-112.
-    minima: Vec<[[f32; 4]; 4]>,
+pub(crate) struct Panel {
+    /// Of each block.
+    headers: Vec<Header>,
     weights: Vec<u8>,
+}
+
+/// Scales and minima of 16 rows' blocks, times 2^-112.
+#[derive(Clone, Copy, Default)]
+struct Header {
+    scales: [[f32; 4]; 4],
+    minima: [[f32; 4]; 4],
 }
 
 impl Panel {
     fn fill<S: Simd, Q: Quantised>(&mut self, group: &[u8]) {
         let blocks = group.len() / Q::TILE_BYTES;
-        self.scales.resize(blocks, [[0.0; 4]; 4]);
-        self.minima.resize(if Q::HAS_MINIMUM { blocks } else { 0 }, [[0.0; 4]; 4]);
+        self.headers.resize(blocks, Header::default());
         self.weights.resize(blocks * PANEL_BYTES, 0);
-        let tiles = || group.chunks_exact(Q::TILE_BYTES);
-        for (tile, scales) in tiles().zip(&mut self.scales) {
-            for (vector, scales) in scales.iter_mut().enumerate() {
-                header_lanes::<S>(tile, vector).store(scales);
+        let places = self.headers.iter_mut().zip(self.weights.chunks_exact_mut(PANEL_BYTES));
+        for (tile, (header, weights)) in group.chunks_exact(Q::TILE_BYTES).zip(places) {
+            for vector in 0..4 {
+                header_lanes::<S>(tile, vector).store(&mut header.scales[vector]);
+                if Q::HAS_MINIMUM {
+                    header_lanes::<S>(tile, 4 + vector).store(&mut header.minima[vector]);
+                }
             }
-        }
-        for (tile, minima) in tiles().zip(&mut self.minima) {
-            for (vector, minima) in minima.iter_mut().enumerate() {
-                header_lanes::<S>(tile, 4 + vector).store(minima);
-            }
-        }
-        for (tile, weights) in tiles().zip(self.weights.chunks_exact_mut(PANEL_BYTES)) {
             Q::unpack::<S>(&tile[Q::HEADER_BYTES..], weights);
         }
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = PanelBlock<'_>> {
+        let blocks = self.headers.iter().zip(self.weights.chunks_exact(PANEL_BYTES));
+        blocks.map(|(header, weights)| PanelBlock { header, weights })
+    }
+}
+
+/// The blocks at one place of a group's rows.
+trait Block<S: Simd>: Copy {
+    fn weights(&self) -> &[u8];
+    /// Of four rows, times 2^-112.
+    fn scale(&self, vector: usize) -> S::F;
+    /// Of four rows, times 2^-112.
+    fn minimum(&self, vector: usize) -> S::F;
+}
+
+/// As the matrix holds them: a tile.
+struct PackedBlock<'a, Q>(&'a [u8], PhantomData<Q>);
+
+impl<Q> Clone for PackedBlock<'_, Q> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Q> Copy for PackedBlock<'_, Q> {}
+
+impl<S: Simd, Q: Quantised> Block<S> for PackedBlock<'_, Q> {
+    #[inline(always)]
+    fn weights(&self) -> &[u8] {
+        &self.0[Q::HEADER_BYTES..]
+    }
+    #[inline(always)]
+    fn scale(&self, vector: usize) -> S::F {
+        header_lanes::<S>(self.0, vector)
+    }
+    #[inline(always)]
+    fn minimum(&self, vector: usize) -> S::F {
+        header_lanes::<S>(self.0, 4 + vector)
+    }
+}
+
+/// Unpacked.
+#[derive(Clone, Copy)]
+struct PanelBlock<'a> {
+    header: &'a Header,
+    weights: &'a [u8],
+}
+
+impl<S: Simd> Block<S> for PanelBlock<'_> {
+    #[inline(always)]
+    fn weights(&self) -> &[u8] {
+        self.weights
+    }
+    #[inline(always)]
+    fn scale(&self, vector: usize) -> S::F {
+        S::F::load(&self.header.scales[vector])
+    }
+    #[inline(always)]
+    fn minimum(&self, vector: usize) -> S::F {
+        S::F::load(&self.header.minima[vector])
     }
 }
 
 /// Multiplies with a matrix of blocks with scales.
 pub(crate) fn quantised<S: Simd, Q: Quantised>(
     matrix: &[u8],
-    activations: &Activations,
+    activations: &mut Activations,
     mut out: Output<'_>,
 ) {
-    let tokens = out.tokens();
-    let paired = |pairs: bool| if pairs { tokens - tokens % 2 } else { 0 };
-    let groups = matrix.chunks_exact(activations.blocks * Q::TILE_BYTES);
-    if tokens < S::PANEL_TOKENS_MIN || !Q::UNPACKS {
-        let x = Tokens::<Q::Packed<S>>::new(activations);
-        let paired = paired(<Q::Packed<S> as Dot>::PAIRS_TOKENS);
-        for (group, bytes) in groups.enumerate() {
-            for token in (0..paired).step_by(2) {
-                out.put(token, group, x.times_packed::<S, Q, 2>(bytes, token));
-            }
-            for token in paired..tokens {
-                out.put(token, group, x.times_packed::<S, Q, 1>(bytes, token));
-            }
+    let groups = matrix.chunks_exact(activations.blocks * Q::TILE_BYTES).enumerate();
+    if out.tokens() < S::PANEL_TOKENS_MIN || !Q::UNPACKS {
+        Q::Packed::<S>::round::<S>(activations);
+        for (group, bytes) in groups {
+            let blocks = || {
+                let tiles = bytes.chunks_exact(Q::TILE_BYTES);
+                tiles.map(|tile| PackedBlock(tile, PhantomData::<Q>))
+            };
+            all_tokens::<S, Q, Q::Packed<S>, _>(activations, &mut out, group, blocks);
         }
         return;
     }
-    let mut panel = Panel::default();
-    let x = Tokens::<Q::Panel<S>>::new(activations);
-    let paired = paired(<Q::Panel<S> as Dot>::PAIRS_TOKENS);
-    for (group, bytes) in groups.enumerate() {
+    Q::Panel::<S>::round::<S>(activations);
+    let mut panel = std::mem::take(&mut activations.panel);
+    for (group, bytes) in groups {
         panel.fill::<S, Q>(bytes);
-        for token in (0..paired).step_by(2) {
-            out.put(token, group, x.times_panel::<S, Q, 2>(&panel, token));
-        }
-        for token in paired..tokens {
-            out.put(token, group, x.times_panel::<S, Q, 1>(&panel, token));
-        }
+        all_tokens::<S, Q, Q::Panel<S>, _>(activations, &mut out, group, || panel.blocks());
+    }
+    activations.panel = panel;
+}
+
+/// One group of rows times all tokens, two at a time.
+#[inline(always)]
+fn all_tokens<S: Simd, Q: Quantised, D: Dot<I = S::I>, B: Iterator<Item: Block<S>>>(
+    activations: &Activations,
+    out: &mut Output<'_>,
+    group: usize,
+    blocks: impl Fn() -> B,
+) {
+    let tokens = out.tokens();
+    for token in (0..tokens - tokens % 2).step_by(2) {
+        let rounded = D::rounded(activations).tokens::<2>(token, activations.blocks);
+        out.put(token, group, times::<S, Q, D, 2>(blocks(), rounded));
+    }
+    if !tokens.is_multiple_of(2) {
+        let rounded = D::rounded(activations).tokens::<1>(tokens - 1, activations.blocks);
+        out.put(tokens - 1, group, times::<S, Q, D, 1>(blocks(), rounded));
     }
 }
 
-/// The activations as `D` takes them.
-struct Tokens<'a, D: Dot> {
-    x: &'a [D::X],
-    scales: &'a [BlockScale],
-    /// Blocks of a token.
-    blocks: usize,
-    /// Steps of a block. Hidden from the optimiser: Cranelift keeps fewer values alive in a
-    /// rolled loop than in the straight code that LLVM would make of a known number of steps.
-    steps: usize,
-}
-
-impl<'a, D: Dot> Tokens<'a, D> {
-    fn new(activations: &'a Activations) -> Self {
-        Self {
-            x: D::activations(activations),
-            scales: D::scales(activations),
-            blocks: activations.blocks,
-            steps: black_box(BLOCK_COLUMNS / D::STEP_COLUMNS),
-        }
-    }
-
-    /// A group of packed rows times N tokens from `token` on.
-    #[inline(always)]
-    fn times_packed<S: Simd, Q: Quantised, const N: usize>(
-        &self,
-        group: &[u8],
-        token: usize,
-    ) -> [[S::F; 4]; N]
-    where
-        D: Dot<I = S::I>,
-    {
-        let bytes = self.steps * size_of::<D::Weights>();
-        let tile = |block: usize| &group[block * Q::TILE_BYTES..];
-        self.times::<S, Q, N>(
-            token,
-            |block| &tile(block)[Q::HEADER_BYTES..][..bytes],
-            |block, vector| header_lanes::<S>(&tile(block)[..32], vector),
-            |block, vector| header_lanes::<S>(&tile(block)[32..64], vector),
-        )
-    }
-
-    /// A group of unpacked rows times N tokens from `token` on.
-    #[inline(always)]
-    fn times_panel<S: Simd, Q: Quantised, const N: usize>(
-        &self,
-        panel: &Panel,
-        token: usize,
-    ) -> [[S::F; 4]; N]
-    where
-        D: Dot<I = S::I>,
-    {
-        let bytes = self.steps * size_of::<D::Weights>();
-        self.times::<S, Q, N>(
-            token,
-            |block| &panel.weights[block * PANEL_BYTES..][..bytes],
-            |block, vector| S::F::load(&panel.scales[block][vector]),
-            |block, vector| S::F::load(&panel.minima[block][vector]),
-        )
-    }
-
-    #[inline(always)]
-    fn times<'b, S: Simd, Q: Quantised, const N: usize>(
-        &self,
-        token: usize,
-        weights: impl Fn(usize) -> &'b [u8],
-        scale: impl Fn(usize, usize) -> S::F,
-        minimum: impl Fn(usize, usize) -> S::F,
-    ) -> [[S::F; 4]; N]
-    where
-        D: Dot<I = S::I>,
-    {
-        let mut sums = [[S::F::splat(0.0); 4]; N];
-        for block in 0..self.blocks {
-            let places: [usize; N] = std::array::from_fn(|n| (token + n) * self.blocks + block);
-            let x = places.map(|place| &self.x[place * self.steps..][..self.steps]);
-            let totals = self.dot(weights(block), x);
-            for ((sums, totals), place) in sums.iter_mut().zip(totals).zip(places) {
-                let x = &self.scales[place];
-                for vector in 0..4 {
-                    let offset = S::I::splat(Q::OFFSET * x.sum);
-                    let total = (totals[vector] - offset).to_f32();
-                    let factor = scale(block, vector) * S::F::splat(x.scale);
-                    sums[vector] = S::mul_add(total, factor, sums[vector]);
-                    if Q::HAS_MINIMUM {
-                        let x = S::F::splat(x.scaled_sum);
-                        sums[vector] = S::mul_add(minimum(block, vector), x, sums[vector]);
-                    }
+/// A group of rows times N tokens.
+#[inline(always)]
+fn times<S: Simd, Q: Quantised, D: Dot<I = S::I>, const N: usize>(
+    blocks: impl Iterator<Item: Block<S>>,
+    (words, scales): (&[[D::Word; N]], &[[BlockScale; N]]),
+) -> [[S::F; 4]; N] {
+    let mut sums = [[S::F::splat(0.0); 4]; N];
+    let words = words.chunks_exact(BLOCK_COLUMNS / D::Word::COLUMNS);
+    for ((block, words), scales) in blocks.zip(words).zip(scales) {
+        let totals = dot::<D, N>(block.weights(), words);
+        straight!(4, vector => {
+            let scale = block.scale(vector);
+            for token in 0..N {
+                let x = &scales[token];
+                let offset = S::I::splat(Q::OFFSET * x.sum);
+                let total = (totals[token][vector] - offset).to_f32();
+                let factor = scale * S::F::splat(x.scale);
+                let sum = &mut sums[token][vector];
+                *sum = S::mul_add(total, factor, *sum);
+                if Q::HAS_MINIMUM {
+                    let x = S::F::splat(x.scaled_sum);
+                    *sum = S::mul_add(block.minimum(vector), x, *sum);
                 }
             }
-        }
-        sums
+        });
     }
+    sums
+}
 
-    /// Integer sums over a block.
-    #[inline(always)]
-    fn dot<const N: usize>(&self, weights: &[u8], x: [&[D::X]; N]) -> [[D::I; 4]; N] {
-        let weights = D::weights(weights);
-        let x = x.map(|x| &x[..weights.len()]);
-        let mut sums = [D::zero(); N];
-        let mut totals = [[D::I::splat(0); 4]; N];
-        for step in 0..weights.len() {
+/// Integer sums over a block.
+#[inline(always)]
+fn dot<D: Dot, const N: usize>(weights: &[u8], words: &[[D::Word; N]]) -> [[D::I; 4]; N] {
+    let weights = D::weights(weights);
+    let mut sums = [D::zero(); N];
+    if N == 1 {
+        straight!(D::STEPS, step => {
+            let words = &words[step / 2 * 2 * D::STEP_WORDS..][..2 * D::STEP_WORDS];
+            let x = D::x_of_two_steps(words.as_flattened())[step % 2];
+            half_step::<D>(&mut sums[0], 0, &weights[step][0], x);
+            half_step::<D>(&mut sums[0], 1, &weights[step][1], x);
+        });
+    } else {
+        straight!(D::STEPS * 2, k => {
+            let (step, half) = (k / 2, k % 2);
+            let x = D::x(&words[step * D::STEP_WORDS..][..D::STEP_WORDS]);
             for token in 0..N {
-                sums[token] = D::step(sums[token], &weights[step], &x[token][step]);
+                half_step::<D>(&mut sums[token], half, &weights[step][half], x[token]);
             }
-        }
-        for (totals, sums) in totals.iter_mut().zip(sums) {
-            *totals = D::totals(sums);
-        }
-        totals
+        });
     }
+    let mut totals = [[D::I::splat(0); 4]; N];
+    for (totals, sums) in totals.iter_mut().zip(sums) {
+        *totals = D::totals(sums);
+    }
+    totals
+}
+
+#[inline(always)]
+fn half_step<D: Dot>(sums: &mut [D::Sum; 4], half: usize, weights: &D::Weights, x: D::X) {
+    let [a, b] = D::half_step([sums[2 * half], sums[2 * half + 1]], weights, x);
+    (sums[2 * half], sums[2 * half + 1]) = (a, b);
 }
 
 /// Multiplies with a matrix of numbers.

@@ -2,20 +2,13 @@
 
 use core::arch::wasm32::*;
 
-use super::wasm::{Bytes, Floats, Integers, load, store};
+use super::wasm::{self, Bytes, Floats, Integers, load, splat_words, store};
 use super::{Dot, Simd};
-use crate::activations::{Activations, BlockScale};
+use crate::activations::{Activations, Rounded};
 
 /// Relaxed SIMD.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Relaxed;
-
-/// Four bytes in every lane.
-#[inline(always)]
-fn splat_bytes(bytes: &[i8; 4]) -> v128 {
-    // SAFETY: the reference covers the 4 bytes; the instruction asks for no alignment.
-    unsafe { v128_load32_splat(bytes.as_ptr().cast()) }
-}
 
 /// The sum of 16-bit sums. 8 steps of at most 2 * 15 * 127 are 30,480: they stay exact.
 #[inline(always)]
@@ -38,36 +31,40 @@ pub(crate) struct Nibbles;
 
 impl Dot for Nibbles {
     type I = Integers;
+    type Word = [i8; 4];
     const STEP_COLUMNS: usize = 4;
-    type Weights = [[u8; 16]; 2];
-    type X = [i8; 4];
+    type Weights = [u8; 16];
+    type X = v128;
     type Sum = v128;
-    const PAIRS_TOKENS: bool = true;
     #[inline(always)]
-    fn weights(body: &[u8]) -> &[Self::Weights] {
+    fn weights(body: &[u8]) -> &[[Self::Weights; 2]] {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[i8; 4]] {
+    fn rounded(activations: &Activations) -> &Rounded<[i8; 4]> {
         &activations.bytes
     }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_bytes::<S>();
+    }
     #[inline(always)]
-    fn scales(activations: &Activations) -> &[BlockScale] {
-        &activations.byte_scales
+    fn x<const N: usize>(words: &[[[i8; 4]; N]]) -> [v128; N] {
+        splat_words(&words[0])
+    }
+    #[inline(always)]
+    fn x_of_two_steps(words: &[[i8; 4]]) -> [v128; 2] {
+        splat_words(&[words[0], words[1]])
     }
     #[inline(always)]
     fn zero() -> [v128; 4] {
         [i16x8_splat(0); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [v128; 4], weights: &Self::Weights, x: &[i8; 4]) -> [v128; 4] {
-        let x = splat_bytes(x);
+    fn half_step(mut sums: [v128; 2], weights: &Self::Weights, x: v128) -> [v128; 2] {
         let low = u8x16_splat(0x0f);
-        for (j, vector) in weights.iter().enumerate() {
-            let vector = load(vector);
-            sums[2 * j] = add_dot(sums[2 * j], x, v128_and(vector, low));
-            sums[2 * j + 1] = add_dot(sums[2 * j + 1], x, v128_and(u16x8_shr(vector, 4), low));
-        }
+        let vector = load(weights);
+        sums[0] = add_dot(sums[0], x, v128_and(vector, low));
+        sums[1] = add_dot(sums[1], x, v128_and(u16x8_shr(vector, 4), low));
         sums
     }
     #[inline(always)]
@@ -82,30 +79,36 @@ pub(crate) struct NibblePanel;
 
 impl Dot for NibblePanel {
     type I = Integers;
+    type Word = [i8; 4];
     const STEP_COLUMNS: usize = 4;
-    type Weights = [[u8; 16]; 4];
-    type X = [i8; 4];
+    type Weights = [[u8; 16]; 2];
+    type X = v128;
     type Sum = v128;
-    const PAIRS_TOKENS: bool = true;
     #[inline(always)]
-    fn weights(body: &[u8]) -> &[Self::Weights] {
-        body.as_chunks().0.as_chunks().0
+    fn weights(body: &[u8]) -> &[[Self::Weights; 2]] {
+        body.as_chunks().0.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[i8; 4]] {
+    fn rounded(activations: &Activations) -> &Rounded<[i8; 4]> {
         &activations.bytes
     }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_bytes::<S>();
+    }
     #[inline(always)]
-    fn scales(activations: &Activations) -> &[BlockScale] {
-        &activations.byte_scales
+    fn x<const N: usize>(words: &[[[i8; 4]; N]]) -> [v128; N] {
+        splat_words(&words[0])
+    }
+    #[inline(always)]
+    fn x_of_two_steps(words: &[[i8; 4]]) -> [v128; 2] {
+        splat_words(&[words[0], words[1]])
     }
     #[inline(always)]
     fn zero() -> [v128; 4] {
         [i16x8_splat(0); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [v128; 4], weights: &Self::Weights, x: &[i8; 4]) -> [v128; 4] {
-        let x = splat_bytes(x);
+    fn half_step(mut sums: [v128; 2], weights: &Self::Weights, x: v128) -> [v128; 2] {
         for (sum, vector) in sums.iter_mut().zip(weights) {
             *sum = add_dot(*sum, x, load(vector));
         }
@@ -125,11 +128,21 @@ impl Simd for Relaxed {
     type NibblePanel = NibblePanel;
     type Bytes = Bytes;
     const ROUNDS_TO_BYTES: bool = true;
-    const PANEL_TOKENS_MIN: usize = 20;
+    const PANEL_TOKENS_MIN: usize = 6;
 
     #[inline(always)]
     fn mul_add(a: Floats, b: Floats, c: Floats) -> Floats {
         Floats(f32x4_relaxed_madd(a.0, b.0, c.0))
+    }
+
+    #[inline(always)]
+    fn store_pairs(values: [Integers; 2], words: &mut [[i16; 2]; 4]) {
+        wasm::store_pairs(values, words);
+    }
+
+    #[inline(always)]
+    fn store_bytes(values: [Integers; 2], words: &mut [[i8; 4]; 2]) {
+        wasm::store_bytes(values, words);
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Dot, F32x4, I32x4, Simd};
-use crate::activations::Activations;
+use crate::activations::{Activations, Rounded};
 
 /// Plain arrays.
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +115,10 @@ impl F32x4 for Floats {
         let (a, b) = (self.0, other.0);
         (Self([a[0], b[0], a[1], b[1]]), Self([a[2], b[2], a[3], b[3]]))
     }
+    #[inline(always)]
+    fn splat_lane(self, lane: usize) -> Self {
+        Self([self.0[lane]; 4])
+    }
 }
 
 impl I32x4 for Integers {
@@ -151,36 +155,40 @@ pub(crate) struct Nibbles;
 
 impl Dot for Nibbles {
     type I = Integers;
+    type Word = [i16; 2];
     const STEP_COLUMNS: usize = 4;
-    type Weights = [u8; 32];
+    type Weights = [u8; 16];
     type X = [[i16; 2]; 2];
     type Sum = Integers;
-    const PAIRS_TOKENS: bool = false;
     #[inline(always)]
-    fn weights(body: &[u8]) -> &[[u8; 32]] {
-        body.as_chunks().0
+    fn weights(body: &[u8]) -> &[[[u8; 16]; 2]] {
+        body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[[i16; 2]; 2]] {
-        activations.pairs.as_chunks().0
+    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+        &activations.pairs
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_pairs::<S>();
+    }
+    #[inline(always)]
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[i16; 2]; 2]; N] {
+        std::array::from_fn(|token| [words[0][token], words[1][token]])
     }
     #[inline(always)]
     fn zero() -> [Integers; 4] {
         [Integers([0; 4]); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [Integers; 4], weights: &[u8; 32], x: &[[i16; 2]; 2]) -> [Integers; 4] {
-        for (pair, half) in sums.as_chunks_mut::<2>().0.iter_mut().zip(weights.as_chunks::<16>().0)
-        {
-            let columns = half.as_chunks::<2>().0;
-            let nibbles = |shift: u32| -> [i16; 8] {
-                std::array::from_fn(|i| (u16::from_le_bytes(columns[i]) >> shift & 15) as i16)
-            };
-            add_pairs(&mut pair[0], nibbles(0), x[0]);
-            add_pairs(&mut pair[0], nibbles(8), x[1]);
-            add_pairs(&mut pair[1], nibbles(4), x[0]);
-            add_pairs(&mut pair[1], nibbles(12), x[1]);
-        }
+    fn half_step(mut sums: [Integers; 2], weights: &[u8; 16], x: [[i16; 2]; 2]) -> [Integers; 2] {
+        let columns = weights.as_chunks::<2>().0;
+        let nibbles = |shift: u32| -> [i16; 8] {
+            std::array::from_fn(|i| (u16::from_le_bytes(columns[i]) >> shift & 15) as i16)
+        };
+        add_pairs(&mut sums[0], nibbles(0), x[0]);
+        add_pairs(&mut sums[0], nibbles(8), x[1]);
+        add_pairs(&mut sums[1], nibbles(4), x[0]);
+        add_pairs(&mut sums[1], nibbles(12), x[1]);
         sums
     }
     #[inline(always)]
@@ -195,27 +203,34 @@ pub(crate) struct Bytes;
 
 impl Dot for Bytes {
     type I = Integers;
+    type Word = [i16; 2];
     const STEP_COLUMNS: usize = 2;
-    type Weights = [u8; 32];
+    type Weights = [u8; 16];
     type X = [i16; 2];
     type Sum = Integers;
-    const PAIRS_TOKENS: bool = false;
     #[inline(always)]
-    fn weights(body: &[u8]) -> &[[u8; 32]] {
-        body.as_chunks().0
+    fn weights(body: &[u8]) -> &[[[u8; 16]; 2]] {
+        body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[i16; 2]] {
+    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
         &activations.pairs
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_pairs::<S>();
+    }
+    #[inline(always)]
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[i16; 2]; N] {
+        words[0]
     }
     #[inline(always)]
     fn zero() -> [Integers; 4] {
         [Integers([0; 4]); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [Integers; 4], weights: &[u8; 32], x: &[i16; 2]) -> [Integers; 4] {
+    fn half_step(mut sums: [Integers; 2], weights: &[u8; 16], x: [i16; 2]) -> [Integers; 2] {
         for (sum, rows) in sums.iter_mut().zip(weights.as_chunks::<8>().0) {
-            add_pairs(sum, std::array::from_fn(|i| i16::from(rows[i] as i8)), *x);
+            add_pairs(sum, std::array::from_fn(|i| i16::from(rows[i] as i8)), x);
         }
         sums
     }
@@ -233,11 +248,23 @@ impl Simd for Scalar {
     type NibblePanel = Bytes;
     type Bytes = Bytes;
     const ROUNDS_TO_BYTES: bool = false;
-    const PANEL_TOKENS_MIN: usize = 24;
+    const PANEL_TOKENS_MIN: usize = 4;
 
     #[inline(always)]
     fn mul_add(a: Floats, b: Floats, c: Floats) -> Floats {
         a * b + c
+    }
+
+    #[inline(always)]
+    fn store_pairs([low, high]: [Integers; 2], words: &mut [[i16; 2]; 4]) {
+        let ([a, b, c, d], [e, f, g, h]) =
+            (low.0.map(|value| value as i16), high.0.map(|value| value as i16));
+        *words = [[a, c], [b, d], [e, g], [f, h]];
+    }
+
+    #[inline(always)]
+    fn store_bytes([low, high]: [Integers; 2], words: &mut [[i8; 4]; 2]) {
+        *words = [low.0.map(|value| value as i8), high.0.map(|value| value as i8)];
     }
 
     #[inline(always)]

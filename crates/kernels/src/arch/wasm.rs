@@ -3,8 +3,8 @@
 use core::arch::wasm32::*;
 use std::ops::{Add, Div, Mul, Sub};
 
-use super::{Dot, F32x4, I32x4};
-use crate::activations::Activations;
+use super::{Dot, F32x4, I32x4, Simd};
+use crate::activations::{Activations, Rounded, Word};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Floats(pub(crate) v128);
@@ -40,11 +40,46 @@ pub(crate) fn load(bytes: &[u8; 16]) -> v128 {
     unsafe { v128_load(bytes.as_ptr().cast()) }
 }
 
-/// Two i16 in every lane.
+/// Each of the words in every lane of a vector. For two, one load and two shuffles: Cranelift
+/// makes three instructions of a load into all lanes.
 #[inline(always)]
-pub(crate) fn splat_pair(pair: &[i16; 2]) -> v128 {
-    // SAFETY: the reference covers the 4 bytes; the instruction asks for no alignment.
-    unsafe { v128_load32_splat(pair.as_ptr().cast()) }
+pub(crate) fn splat_words<W: Word, const N: usize>(words: &[W; N]) -> [v128; N] {
+    const { assert!(size_of::<W>() == 4 && N <= 2) }
+    let words = words.as_ptr();
+    if N == 2 {
+        // SAFETY: two words are 8 bytes; the instruction asks for no alignment.
+        let both = unsafe { v128_load64_zero(words.cast()) };
+        let lanes =
+            [i32x4_shuffle::<0, 0, 0, 0>(both, both), i32x4_shuffle::<1, 1, 1, 1>(both, both)];
+        std::array::from_fn(|word| lanes[word])
+    } else {
+        // SAFETY: a word is 4 bytes; the instruction asks for no alignment.
+        std::array::from_fn(|word| unsafe { v128_load32_splat(words.add(word).cast()) })
+    }
+}
+
+/// Eight values that fit 16 bits, narrowed.
+#[inline(always)]
+pub(crate) fn narrow([low, high]: [Integers; 2]) -> v128 {
+    i16x8_narrow_i32x4(low.0, high.0)
+}
+
+/// [`super::Simd::store_pairs`]
+#[inline(always)]
+pub(crate) fn store_pairs(values: [Integers; 2], words: &mut [[i16; 2]; 4]) {
+    let values = narrow(values);
+    let pairs = i16x8_shuffle::<0, 2, 1, 3, 4, 6, 5, 7>(values, values);
+    // SAFETY: the reference covers the 16 bytes; `v128_store` asks for no alignment.
+    unsafe { v128_store(words.as_mut_ptr().cast(), pairs) }
+}
+
+/// [`super::Simd::store_bytes`]
+#[inline(always)]
+pub(crate) fn store_bytes(values: [Integers; 2], words: &mut [[i8; 4]; 2]) {
+    let values = narrow(values);
+    let bytes = i8x16_narrow_i16x8(values, values);
+    // SAFETY: the reference covers the 8 bytes; the instruction asks for no alignment.
+    unsafe { v128_store64_lane::<0>(bytes, words.as_mut_ptr().cast()) }
 }
 
 /// Writes sixteen bytes.
@@ -126,6 +161,15 @@ impl F32x4 for Floats {
             Self(i32x4_shuffle::<2, 6, 3, 7>(self.0, other.0)),
         )
     }
+    #[inline(always)]
+    fn splat_lane(self, lane: usize) -> Self {
+        Self(match lane {
+            0 => i32x4_shuffle::<0, 0, 0, 0>(self.0, self.0),
+            1 => i32x4_shuffle::<1, 1, 1, 1>(self.0, self.0),
+            2 => i32x4_shuffle::<2, 2, 2, 2>(self.0, self.0),
+            _ => i32x4_shuffle::<3, 3, 3, 3>(self.0, self.0),
+        })
+    }
 }
 
 impl I32x4 for Integers {
@@ -153,6 +197,12 @@ impl I32x4 for Integers {
     }
 }
 
+/// Written out: LLVM leaves `map` on an array of vectors a call.
+#[inline(always)]
+pub(crate) fn integers([a, b, c, d]: [v128; 4]) -> [Integers; 4] {
+    [Integers(a), Integers(b), Integers(c), Integers(d)]
+}
+
 /// 8-bit weights, widened to 16 bits. Relaxed SIMD has nothing better for them: its dot product
 /// leaves open what the top bit of the second operand means.
 #[derive(Debug, Clone, Copy)]
@@ -160,28 +210,38 @@ pub(crate) struct Bytes;
 
 impl Dot for Bytes {
     type I = Integers;
+    type Word = [i16; 2];
     const STEP_COLUMNS: usize = 2;
-    type Weights = [[i8; 8]; 4];
-    type X = [i16; 2];
+    type Weights = [[i8; 8]; 2];
+    type X = v128;
     type Sum = v128;
-    const PAIRS_TOKENS: bool = true;
     #[inline(always)]
-    fn weights(body: &[u8]) -> &[Self::Weights] {
+    fn weights(body: &[u8]) -> &[[Self::Weights; 2]] {
         let steps = body.as_chunks::<32>().0;
         // SAFETY: the same size, alignment 1 and no invalid values on both sides.
         unsafe { std::slice::from_raw_parts(steps.as_ptr().cast(), steps.len()) }
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[i16; 2]] {
+    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
         &activations.pairs
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_pairs::<S>();
+    }
+    #[inline(always)]
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [v128; N] {
+        splat_words(&words[0])
+    }
+    #[inline(always)]
+    fn x_of_two_steps(words: &[[i16; 2]]) -> [v128; 2] {
+        splat_words(&[words[0], words[1]])
     }
     #[inline(always)]
     fn zero() -> [v128; 4] {
         [i32x4_splat(0); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [v128; 4], weights: &Self::Weights, x: &[i16; 2]) -> [v128; 4] {
-        let x = splat_pair(x);
+    fn half_step(mut sums: [v128; 2], weights: &Self::Weights, x: v128) -> [v128; 2] {
         for (sum, rows) in sums.iter_mut().zip(weights) {
             // SAFETY: the reference covers the 8 bytes; the instruction asks for no alignment.
             let rows = unsafe { i16x8_load_extend_i8x8(rows.as_ptr()) };
@@ -191,6 +251,6 @@ impl Dot for Bytes {
     }
     #[inline(always)]
     fn totals(sums: [v128; 4]) -> [Integers; 4] {
-        [Integers(sums[0]), Integers(sums[1]), Integers(sums[2]), Integers(sums[3])]
+        integers(sums)
     }
 }
