@@ -14,17 +14,17 @@ use crate::runtime::TICK;
 /// waiting for its user.
 pub(crate) const STALL: Duration = Duration::from_secs(120);
 
-/// How long a waiting thread keeps its processor before it sleeps. Instances usually arrive within
-/// microseconds of each other, and rank 0 chooses a token within some hundred; waking a sleeping
-/// thread takes tens of microseconds.
-const SPIN: Duration = Duration::from_millis(1);
+/// How long a waiting thread stays awake. Instances usually arrive within microseconds of each
+/// other, and rank 0 chooses a token within some hundred; waking a sleeping thread takes tens.
+const SPIN: Duration = Duration::from_micros(300);
 
 /// Spins between two looks at the clock.
 const SPINS: u32 = 64;
 
-/// Spins for which nobody else gets the processor. Beyond that, whoever wants it has it: there may
-/// be more instances than processors.
-const SPINS_ALONE: u32 = 2000;
+/// Spins for which nobody else gets the processor. Beyond that, whoever wants it has it: it may be
+/// the very instance that is waited for. On a machine with other work to do, 2000 of them cost half
+/// of the speed.
+const SPINS_ALONE: u32 = 64;
 
 /// What an exchange does with what the ranks bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
