@@ -41,7 +41,11 @@ impl Random {
                     WeightsType::F32 => block[3] = 0x3c | block[3] & 0x80,
                     WeightsType::F16 => block[1] = 0x20 | block[1] & 0x83,
                     WeightsType::Q4_1 => (block[1], block[3]) = (0x20, 0xa8),
-                    WeightsType::Q4_0 | WeightsType::Q8_0 => block[1] = 0x20,
+                    WeightsType::Q5_1 => (block[1], block[3]) = (0x1c, 0xa8),
+                    WeightsType::Q4_K => (block[1], block[3]) = (0x0c, 0x1c),
+                    WeightsType::Q5_K => (block[1], block[3]) = (0x08, 0x1c),
+                    WeightsType::Q6_K => block[209] = 0x08,
+                    WeightsType::Q4_0 | WeightsType::Q5_0 | WeightsType::Q8_0 => block[1] = 0x20,
                 }
             }
             builder.push(&row);
@@ -85,7 +89,7 @@ fn matrices(random: &mut Random) {
     for weights_type in WeightsType::ALL {
         let mut activations = Activations::default();
         let mut figures = Vec::new();
-        let columns = 576;
+        let columns = 768;
         let small = random.matrix(weights_type, 512, columns);
         let large_rows = (32 << 20) / (small.bytes() / 512) / 16 * 16;
         let large = random.matrix(weights_type, large_rows, columns);

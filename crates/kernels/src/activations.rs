@@ -38,6 +38,8 @@ pub(crate) struct BlockScale {
     pub(crate) scaled_sum: f32,
     /// Sum of the rounded values.
     pub(crate) sum: i32,
+    /// Sum of the first 16 of them: some weights have a scale for each 16.
+    pub(crate) low_sum: i32,
 }
 
 impl Activations {
@@ -126,13 +128,14 @@ fn round<S: Simd, P>(
     let inverse = S::F::splat(if max < SMALLEST_MAX { 0.0 } else { limit / max });
     let scale = if max < SMALLEST_MAX { 0.0 } else { max / limit };
 
-    let mut sum = S::I::splat(0);
-    for (vector, to) in vectors.iter().zip(places) {
+    let mut sums = [S::I::splat(0); 2];
+    for (index, (vector, to)) in vectors.iter().zip(places).enumerate() {
         let rounded = (S::F::load(vector) * inverse).nearest().truncate();
-        sum = sum + rounded;
+        sums[index / 4] = sums[index / 4] + rounded;
         *to = place(rounded.to_array().map(|value| value as i16));
     }
-    let [a, b, c, d] = sum.to_array();
-    let sum = a.wrapping_add(b).wrapping_add(c).wrapping_add(d);
-    BlockScale { scale: scale * SCALE_SHARE, scaled_sum: sum as f32 * scale * SCALE_SHARE, sum }
+    let add = |sum: S::I| sum.to_array().into_iter().fold(0i32, i32::wrapping_add);
+    let (sum, low_sum) = (add(sums[0] + sums[1]), add(sums[0]));
+    let scale = scale * SCALE_SHARE;
+    BlockScale { scale, scaled_sum: sum as f32 * scale, sum, low_sum }
 }

@@ -7,6 +7,7 @@
 use std::ops::{Add, Div, Mul, Sub};
 
 use crate::activations::{Activations, BlockScale};
+use crate::formats::{FiveStep, SixStep};
 
 // A build has one set; its tests compare it with those below it.
 #[cfg(target_feature = "relaxed-simd")]
@@ -84,6 +85,8 @@ pub(crate) trait F32x4:
 pub(crate) trait I32x4: Copy + Add<Output = Self> + Sub<Output = Self> {
     type F: F32x4;
     fn splat(value: i32) -> Self;
+    fn load_signed(bytes: &[u8; 4]) -> Self;
+    fn load_unsigned(bytes: &[u8; 4]) -> Self;
     fn to_array(self) -> [i32; 4];
     fn shift_left<const BITS: u32>(self) -> Self;
     /// Rounded to the nearest f32.
@@ -91,7 +94,7 @@ pub(crate) trait I32x4: Copy + Add<Output = Self> + Sub<Output = Self> {
 }
 
 /// Integer products of 16 rows of weights (four vectors of four rows) with one token, a step of
-/// two or four columns at a time. All sums are exact.
+/// two to eight columns at a time. All sums are exact.
 pub(crate) trait Dot: Copy {
     type I: I32x4;
     /// Columns in a step.
@@ -128,15 +131,25 @@ pub(crate) trait Simd: Copy + 'static {
     type Nibbles: Dot<I = Self::I>;
     /// On what [`Simd::unpack_nibbles`] makes of them for several tokens.
     type NibblePanel: Dot<I = Self::I>;
+    /// On 5-bit weights as matrices hold them.
+    type Fives: Dot<I = Self::I>;
+    /// On 6-bit weights as matrices hold them.
+    type Sixes: Dot<I = Self::I>;
+    /// On what [`Simd::unpack_fives`] and [`Simd::unpack_sixes`] make of them for several tokens.
+    type SixPanel: Dot<I = Self::I>;
     /// On 8-bit weights as matrices hold them.
     type Bytes: Dot<I = Self::I>;
-    /// Whether 4-bit weights meet 8-bit activations, not 16-bit ones.
+    /// Whether weights of 4 to 6 bits meet 8-bit activations, not 16-bit ones.
     const ROUNDS_TO_BYTES: bool;
-    /// Tokens from which on unpacking 4-bit weights once is faster than each time.
+    /// Tokens from which on unpacking such weights once is faster than each time.
     const PANEL_TOKENS_MIN: usize;
 
     /// `a * b + c`.
     fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// 32 bytes hold 4 columns of 16 rows (see `formats`); to one byte per weight.
     fn unpack_nibbles(packed: &[u8; 32], panel: &mut [u8; 64]);
+    /// A step of 5-bit weights (8 columns of 16 rows) to one byte per weight.
+    fn unpack_fives(packed: &FiveStep, panel: &mut [u8; 128]);
+    /// A step of 6-bit weights (8 columns of 16 rows) to one byte per weight.
+    fn unpack_sixes(packed: &SixStep, panel: &mut [u8; 128]);
 }

@@ -10,10 +10,14 @@ use crate::arch::{Dot, F32x4, Simd};
 mod bytes;
 mod floats;
 mod nibbles;
+mod planes;
+mod super_blocks;
 
 pub(crate) use bytes::Q8_0;
 pub(crate) use floats::{F16, F32};
 pub(crate) use nibbles::{Q4_0, Q4_1};
+pub(crate) use planes::{FiveStep, Q5_0, Q5_1, SixStep};
+pub(crate) use super_blocks::{Q4_K, Q5_K, Q6_K};
 
 /// Rows of a group.
 pub(crate) const GROUP_ROWS: usize = 16;
@@ -54,27 +58,55 @@ pub(crate) trait Floating: Layout {
     fn rows<S: Simd>(tile: &[u8], vector: usize) -> S::F;
 }
 
-/// Formats of blocks with a scale. A tile is 16 f16 scales, 16 f16 minima if there are any, and
-/// the packed weights.
+/// Formats of blocks with a scale. A tile is a header and the packed weights of one block of
+/// [`BLOCK_COLUMNS`], or of several.
 pub(crate) trait Quantised: Layout {
     /// What a packed zero stands for, negated.
     const OFFSET: i32;
     /// Whether a block has a minimum, which is added to its weights.
     const HAS_MINIMUM: bool;
+    /// Columns that share a scale: [`BLOCK_COLUMNS`], or half of them where no block has a minimum.
+    const SCALE_COLUMNS: usize = BLOCK_COLUMNS;
     /// Bytes before the packed weights.
-    const HEADER_BYTES: usize = if Self::HAS_MINIMUM { 64 } else { 32 };
+    const HEADER_BYTES: usize;
     /// Whether several tokens are better served by weights unpacked once.
     const UNPACKS: bool;
     /// Multiplies packed weights.
     type Packed<S: Simd>: Dot<I = S::I>;
     /// Multiplies unpacked weights.
     type Panel<S: Simd>: Dot<I = S::I>;
-    /// Unpacks a tile's packed weights.
+    /// A tile's header, read.
+    type Scales<'a, S: Simd>: Scales<S>;
+    /// Reads a tile's header.
+    fn scales<S: Simd>(header: &[u8]) -> Self::Scales<'_, S>;
+    /// Unpacks a block's packed weights.
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]);
+}
+
+/// Scales and minima of a tile.
+pub(crate) trait Scales<S: Simd> {
+    /// Four of the 16 rows' scales, times 2^-112. `part` counts [`Quantised::SCALE_COLUMNS`].
+    fn scale(&self, part: usize, vector: usize) -> S::F;
+    /// Four of the 16 rows' minima in a block, times 2^-112.
+    fn minimum(&self, block: usize, vector: usize) -> S::F;
+}
+
+/// The header of a single block: 16 f16 scales, and 16 f16 minima if there are any.
+pub(crate) struct Halves<'a>(&'a [u8]);
+
+impl<S: Simd> Scales<S> for Halves<'_> {
+    #[inline(always)]
+    fn scale(&self, _: usize, vector: usize) -> S::F {
+        header_lanes::<S>(self.0, vector)
+    }
+    #[inline(always)]
+    fn minimum(&self, _: usize, vector: usize) -> S::F {
+        header_lanes::<S>(self.0, 4 + vector)
+    }
 }
 
 /// Four of 16 scales or minima, times 2^-112.
 #[inline(always)]
-pub(crate) fn header_lanes<S: Simd>(header: &[u8], vector: usize) -> S::F {
+fn header_lanes<S: Simd>(header: &[u8], vector: usize) -> S::F {
     S::F::load_halves(&header.as_chunks::<8>().0[vector])
 }

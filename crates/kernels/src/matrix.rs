@@ -1,7 +1,9 @@
 use crate::activations::Activations;
 use crate::arch::{Active, Simd};
 use crate::buffer::Buffer;
-use crate::formats::{F16, F32, GROUP_ROWS, Layout, Q4_0, Q4_1, Q8_0};
+use crate::formats::{
+    F16, F32, GROUP_ROWS, Layout, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0,
+};
 use crate::multiply::{Output, floating, quantised};
 
 /// How a matrix was stored in the model file.
@@ -12,7 +14,12 @@ pub enum WeightsType {
     F16,
     Q4_0,
     Q4_1,
+    Q5_0,
+    Q5_1,
     Q8_0,
+    Q4_K,
+    Q5_K,
+    Q6_K,
 }
 
 /// Runs an expression with `$layout` standing for the type's [`Layout`].
@@ -35,8 +42,28 @@ macro_rules! with_layout {
                 type $layout = Q4_1;
                 $expression
             }
+            WeightsType::Q5_0 => {
+                type $layout = Q5_0;
+                $expression
+            }
+            WeightsType::Q5_1 => {
+                type $layout = Q5_1;
+                $expression
+            }
             WeightsType::Q8_0 => {
                 type $layout = Q8_0;
+                $expression
+            }
+            WeightsType::Q4_K => {
+                type $layout = Q4_K;
+                $expression
+            }
+            WeightsType::Q5_K => {
+                type $layout = Q5_K;
+                $expression
+            }
+            WeightsType::Q6_K => {
+                type $layout = Q6_K;
                 $expression
             }
         }
@@ -45,7 +72,18 @@ macro_rules! with_layout {
 
 impl WeightsType {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Q4_0, Self::Q4_1, Self::Q8_0];
+    pub const ALL: [Self; 10] = [
+        Self::F32,
+        Self::F16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q4_K,
+        Self::Q5_K,
+        Self::Q6_K,
+    ];
 
     /// Columns of a block: rows are whole blocks.
     pub fn block_columns(self) -> usize {
@@ -161,7 +199,12 @@ impl Matrix {
             WeightsType::F16 => floating::<S, F16>(&self.memory, activations, out),
             WeightsType::Q4_0 => quantised::<S, Q4_0>(&self.memory, activations, out),
             WeightsType::Q4_1 => quantised::<S, Q4_1>(&self.memory, activations, out),
+            WeightsType::Q5_0 => quantised::<S, Q5_0>(&self.memory, activations, out),
+            WeightsType::Q5_1 => quantised::<S, Q5_1>(&self.memory, activations, out),
             WeightsType::Q8_0 => quantised::<S, Q8_0>(&self.memory, activations, out),
+            WeightsType::Q4_K => quantised::<S, Q4_K>(&self.memory, activations, out),
+            WeightsType::Q5_K => quantised::<S, Q5_K>(&self.memory, activations, out),
+            WeightsType::Q6_K => quantised::<S, Q6_K>(&self.memory, activations, out),
         }
     }
 }

@@ -2,10 +2,11 @@
 //! the number of tokens and wherever its row lies: batching and splitting change no bit.
 
 use std::hint::black_box;
+use std::marker::PhantomData;
 
 use crate::activations::{Activations, BlockScale};
 use crate::arch::{Dot, F32x4, I32x4, Simd};
-use crate::formats::{BLOCK_COLUMNS, Floating, GROUP_ROWS, Quantised, SCALE_SHARE, header_lanes};
+use crate::formats::{BLOCK_COLUMNS, Floating, GROUP_ROWS, Quantised, SCALE_SHARE, Scales};
 
 /// Where the outputs of a group go.
 pub(crate) struct Output<'a> {
@@ -52,33 +53,72 @@ const PANEL_BYTES: usize = GROUP_ROWS * BLOCK_COLUMNS;
 /// A group of rows, ready for many tokens.
 #[derive(Default)]
 struct Panel {
-    /// Times 2^-112.
+    /// Of each [`Quantised::SCALE_COLUMNS`], times 2^-112.
     scales: Vec<[[f32; 4]; 4]>,
-    /// Times 2^-112.
+    /// Of each block, times 2^-112.
     minima: Vec<[[f32; 4]; 4]>,
     weights: Vec<u8>,
 }
 
 impl Panel {
     fn fill<S: Simd, Q: Quantised>(&mut self, group: &[u8]) {
-        let blocks = group.len() / Q::TILE_BYTES;
-        self.scales.resize(blocks, [[0.0; 4]; 4]);
+        let blocks = group.len() / Q::TILE_BYTES * Tile::<Q>::BLOCKS;
+        self.scales.resize(blocks * Tile::<Q>::PARTS, [[0.0; 4]; 4]);
         self.minima.resize(if Q::HAS_MINIMUM { blocks } else { 0 }, [[0.0; 4]; 4]);
         self.weights.resize(blocks * PANEL_BYTES, 0);
-        let tiles = || group.chunks_exact(Q::TILE_BYTES);
-        for (tile, scales) in tiles().zip(&mut self.scales) {
-            for (vector, scales) in scales.iter_mut().enumerate() {
-                header_lanes::<S>(tile, vector).store(scales);
+        for (index, tile) in group.chunks_exact(Q::TILE_BYTES).enumerate() {
+            let (header, packed) = tile.split_at(Q::HEADER_BYTES);
+            let first = index * Tile::<Q>::BLOCKS;
+            let from = Q::scales::<S>(header);
+            let parts = Tile::<Q>::BLOCKS * Tile::<Q>::PARTS;
+            let scales = &mut self.scales[first * Tile::<Q>::PARTS..][..parts];
+            for (part, scales) in scales.iter_mut().enumerate() {
+                for (vector, scales) in scales.iter_mut().enumerate() {
+                    from.scale(part, vector).store(scales);
+                }
+            }
+            for (block, minima) in self.minima.iter_mut().skip(first).enumerate() {
+                if block == Tile::<Q>::BLOCKS {
+                    break;
+                }
+                for (vector, minima) in minima.iter_mut().enumerate() {
+                    from.minimum(block, vector).store(minima);
+                }
+            }
+            let weights = self.weights[first * PANEL_BYTES..].chunks_exact_mut(PANEL_BYTES);
+            for (packed, weights) in packed.chunks_exact(Tile::<Q>::BODY_BYTES).zip(weights) {
+                Q::unpack::<S>(packed, weights);
             }
         }
-        for (tile, minima) in tiles().zip(&mut self.minima) {
-            for (vector, minima) in minima.iter_mut().enumerate() {
-                header_lanes::<S>(tile, 4 + vector).store(minima);
-            }
-        }
-        for (tile, weights) in tiles().zip(self.weights.chunks_exact_mut(PANEL_BYTES)) {
-            Q::unpack::<S>(&tile[Q::HEADER_BYTES..], weights);
-        }
+    }
+}
+
+/// Sizes that follow from a format.
+struct Tile<Q>(PhantomData<Q>);
+
+impl<Q: Quantised> Tile<Q> {
+    /// Blocks of 32 columns.
+    const BLOCKS: usize = Q::BLOCK_COLUMNS / BLOCK_COLUMNS;
+    /// Bytes of a block's packed weights.
+    const BODY_BYTES: usize = (Q::TILE_BYTES - Q::HEADER_BYTES) / Self::BLOCKS;
+    /// Parts of a block with a scale of their own.
+    const PARTS: usize = BLOCK_COLUMNS / Q::SCALE_COLUMNS;
+}
+
+/// A tile of a [`Panel`].
+struct PanelScales<'a> {
+    scales: &'a [[[f32; 4]; 4]],
+    minima: &'a [[[f32; 4]; 4]],
+}
+
+impl<S: Simd> Scales<S> for PanelScales<'_> {
+    #[inline(always)]
+    fn scale(&self, part: usize, vector: usize) -> S::F {
+        S::F::load(&self.scales[part][vector])
+    }
+    #[inline(always)]
+    fn minimum(&self, block: usize, vector: usize) -> S::F {
+        S::F::load(&self.minima[block][vector])
     }
 }
 
@@ -90,9 +130,9 @@ pub(crate) fn quantised<S: Simd, Q: Quantised>(
 ) {
     let tokens = out.tokens();
     let paired = |pairs: bool| if pairs { tokens - tokens % 2 } else { 0 };
-    let groups = matrix.chunks_exact(activations.blocks * Q::TILE_BYTES);
+    let groups = matrix.chunks_exact(activations.blocks / Tile::<Q>::BLOCKS * Q::TILE_BYTES);
     if tokens < S::PANEL_TOKENS_MIN || !Q::UNPACKS {
-        let x = Tokens::<Q::Packed<S>>::new(activations);
+        let x = Tokens::<Q::Packed<S>>::new::<Q>(activations);
         let paired = paired(<Q::Packed<S> as Dot>::PAIRS_TOKENS);
         for (group, bytes) in groups.enumerate() {
             for token in (0..paired).step_by(2) {
@@ -105,7 +145,7 @@ pub(crate) fn quantised<S: Simd, Q: Quantised>(
         return;
     }
     let mut panel = Panel::default();
-    let x = Tokens::<Q::Panel<S>>::new(activations);
+    let x = Tokens::<Q::Panel<S>>::new::<Q>(activations);
     let paired = paired(<Q::Panel<S> as Dot>::PAIRS_TOKENS);
     for (group, bytes) in groups.enumerate() {
         panel.fill::<S, Q>(bytes);
@@ -124,18 +164,18 @@ struct Tokens<'a, D: Dot> {
     scales: &'a [BlockScale],
     /// Blocks of a token.
     blocks: usize,
-    /// Steps of a block. Hidden from the optimiser: Cranelift keeps fewer values alive in a
+    /// Steps of a part of a block. Hidden from the optimiser: Cranelift keeps fewer values alive in a
     /// rolled loop than in the straight code that LLVM would make of a known number of steps.
     steps: usize,
 }
 
 impl<'a, D: Dot> Tokens<'a, D> {
-    fn new(activations: &'a Activations) -> Self {
+    fn new<Q: Quantised>(activations: &'a Activations) -> Self {
         Self {
             x: D::activations(activations),
             scales: D::scales(activations),
             blocks: activations.blocks,
-            steps: black_box(BLOCK_COLUMNS / D::STEP_COLUMNS),
+            steps: black_box(Q::SCALE_COLUMNS / D::STEP_COLUMNS),
         }
     }
 
@@ -149,13 +189,11 @@ impl<'a, D: Dot> Tokens<'a, D> {
     where
         D: Dot<I = S::I>,
     {
-        let bytes = self.steps * size_of::<D::Weights>();
-        let tile = |block: usize| &group[block * Q::TILE_BYTES..];
-        self.times::<S, Q, N>(
+        let tile = |tile: usize| &group[tile * Q::TILE_BYTES..][..Q::TILE_BYTES];
+        self.times::<S, Q, _, N>(
             token,
-            |block| &tile(block)[Q::HEADER_BYTES..][..bytes],
-            |block, vector| header_lanes::<S>(&tile(block)[..32], vector),
-            |block, vector| header_lanes::<S>(&tile(block)[32..64], vector),
+            |index| Q::scales::<S>(&tile(index)[..Q::HEADER_BYTES]),
+            |index| &tile(index)[Q::HEADER_BYTES..],
         )
     }
 
@@ -169,41 +207,58 @@ impl<'a, D: Dot> Tokens<'a, D> {
     where
         D: Dot<I = S::I>,
     {
-        let bytes = self.steps * size_of::<D::Weights>();
-        self.times::<S, Q, N>(
+        let blocks = Tile::<Q>::BLOCKS;
+        self.times::<S, Q, _, N>(
             token,
-            |block| &panel.weights[block * PANEL_BYTES..][..bytes],
-            |block, vector| S::F::load(&panel.scales[block][vector]),
-            |block, vector| S::F::load(&panel.minima[block][vector]),
+            |tile| PanelScales {
+                scales: &panel.scales[tile * blocks * Tile::<Q>::PARTS..],
+                minima: if Q::HAS_MINIMUM { &panel.minima[tile * blocks..] } else { &[] },
+            },
+            |tile| &panel.weights[tile * blocks * PANEL_BYTES..],
         )
     }
 
     #[inline(always)]
-    fn times<'b, S: Simd, Q: Quantised, const N: usize>(
+    fn times<'b, S: Simd, Q: Quantised, C: Scales<S>, const N: usize>(
         &self,
         token: usize,
+        scales: impl Fn(usize) -> C,
         weights: impl Fn(usize) -> &'b [u8],
-        scale: impl Fn(usize, usize) -> S::F,
-        minimum: impl Fn(usize, usize) -> S::F,
     ) -> [[S::F; 4]; N]
     where
         D: Dot<I = S::I>,
     {
         let mut sums = [[S::F::splat(0.0); 4]; N];
-        for block in 0..self.blocks {
-            let places: [usize; N] = std::array::from_fn(|n| (token + n) * self.blocks + block);
-            let x = places.map(|place| &self.x[place * self.steps..][..self.steps]);
-            let totals = self.dot(weights(block), x);
-            for ((sums, totals), place) in sums.iter_mut().zip(totals).zip(places) {
-                let x = &self.scales[place];
-                for vector in 0..4 {
-                    let offset = S::I::splat(Q::OFFSET * x.sum);
-                    let total = (totals[vector] - offset).to_f32();
-                    let factor = scale(block, vector) * S::F::splat(x.scale);
-                    sums[vector] = S::mul_add(total, factor, sums[vector]);
-                    if Q::HAS_MINIMUM {
-                        let x = S::F::splat(x.scaled_sum);
-                        sums[vector] = S::mul_add(minimum(block, vector), x, sums[vector]);
+        let parts = Tile::<Q>::PARTS;
+        let part_bytes = self.steps * size_of::<D::Weights>();
+        for tile in 0..self.blocks / Tile::<Q>::BLOCKS {
+            let (scales, weights) = (scales(tile), weights(tile));
+            for part in 0..Tile::<Q>::BLOCKS * parts {
+                let (block, is_low) = (part / parts, part % parts == 0);
+                let places: [usize; N] = std::array::from_fn(|n| {
+                    (token + n) * self.blocks + tile * Tile::<Q>::BLOCKS + block
+                });
+                let x = places.map(|place| {
+                    &self.x[(place * parts + part % parts) * self.steps..][..self.steps]
+                });
+                let totals = self.dot(&weights[part * part_bytes..][..part_bytes], x);
+                for ((sums, totals), place) in sums.iter_mut().zip(totals).zip(places) {
+                    let x = &self.scales[place];
+                    let sum = match parts {
+                        1 => x.sum,
+                        _ if is_low => x.low_sum,
+                        _ => x.sum - x.low_sum,
+                    };
+                    for vector in 0..4 {
+                        let offset = S::I::splat(Q::OFFSET * sum);
+                        let total = (totals[vector] - offset).to_f32();
+                        let factor = scales.scale(part, vector) * S::F::splat(x.scale);
+                        sums[vector] = S::mul_add(total, factor, sums[vector]);
+                        if Q::HAS_MINIMUM {
+                            let x = S::F::splat(x.scaled_sum);
+                            let minimum = scales.minimum(block, vector);
+                            sums[vector] = S::mul_add(minimum, x, sums[vector]);
+                        }
                     }
                 }
             }

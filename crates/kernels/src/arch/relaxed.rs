@@ -1,10 +1,12 @@
 //! Relaxed SIMD: faster, and multiply-adds may differ in the last bit between machines.
 
 use core::arch::wasm32::*;
+use std::marker::PhantomData;
 
-use super::wasm::{Bytes, Floats, Integers, load, store};
+use super::wasm::{Bytes, Five, Floats, Integers, Six, Step, load, store};
 use super::{Dot, Simd};
 use crate::activations::{Activations, BlockScale};
+use crate::formats::{FiveStep, SixStep};
 
 /// Relaxed SIMD.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +28,7 @@ fn totals(sums: [v128; 4]) -> [Integers; 4] {
     [total(a), total(b), total(c), total(d)]
 }
 
-/// Adds products of weights from 0 to 15: there the relaxed dot product is exact everywhere.
+/// Adds products of weights from 0 to 127: there the relaxed dot product is exact everywhere.
 #[inline(always)]
 fn add_dot(sum: v128, x: v128, weights: v128) -> v128 {
     i16x8_add(sum, i16x8_relaxed_dot_i8x16_i7x16(x, weights))
@@ -117,12 +119,85 @@ impl Dot for NibblePanel {
     }
 }
 
+/// Weights of 5 or 6 bits, unpacked as they are used. Two dot products, of at most 2 * 63 * 127
+/// each, are added in 16 bits (32,004 at most), more in 32 bits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joined<T>(PhantomData<T>);
+
+impl<T: Step> Dot for Joined<T> {
+    type I = Integers;
+    const STEP_COLUMNS: usize = 8;
+    type Weights = T::Weights;
+    type X = [[i8; 4]; 2];
+    type Sum = v128;
+    const PAIRS_TOKENS: bool = true;
+    #[inline(always)]
+    fn weights(body: &[u8]) -> &[T::Weights] {
+        T::steps(body)
+    }
+    #[inline(always)]
+    fn activations(activations: &Activations) -> &[[[i8; 4]; 2]] {
+        activations.bytes.as_chunks().0
+    }
+    #[inline(always)]
+    fn scales(activations: &Activations) -> &[BlockScale] {
+        &activations.byte_scales
+    }
+    #[inline(always)]
+    fn zero() -> [v128; 4] {
+        [i32x4_splat(0); 4]
+    }
+    #[inline(always)]
+    fn step(mut sums: [v128; 4], weights: &T::Weights, x: &[[i8; 4]; 2]) -> [v128; 4] {
+        let (first, second) = (splat_bytes(&x[0]), splat_bytes(&x[1]));
+        let weights = T::bytes(weights, 0).into_iter().zip(T::bytes(weights, 1));
+        for (sum, (low, high)) in sums.iter_mut().zip(weights) {
+            let dot = i16x8_relaxed_dot_i8x16_i7x16(first, low);
+            *sum = i32x4_add(*sum, i32x4_extadd_pairwise_i16x8(add_dot(dot, second, high)));
+        }
+        sums
+    }
+    #[inline(always)]
+    fn totals(sums: [v128; 4]) -> [Integers; 4] {
+        [Integers(sums[0]), Integers(sums[1]), Integers(sums[2]), Integers(sums[3])]
+    }
+}
+
+/// 5- or 6-bit weights, unpacked to one byte each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whole;
+
+impl Step for Whole {
+    type Weights = [[u8; 16]; 8];
+    #[inline(always)]
+    fn steps(body: &[u8]) -> &[[[u8; 16]; 8]] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn bytes(weights: &[[u8; 16]; 8], half: usize) -> [v128; 4] {
+        let vector = |index: usize| load(&weights[half * 4 + index]);
+        [vector(0), vector(1), vector(2), vector(3)]
+    }
+}
+
+#[inline(always)]
+fn unpack<T: Step>(packed: &T::Weights, panel: &mut [u8; 128]) {
+    for (half, panel) in panel.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        for (vector, place) in T::bytes(packed, half).into_iter().zip(panel.as_chunks_mut().0) {
+            store(vector, place);
+        }
+    }
+}
+
 impl Simd for Relaxed {
     const NAME: &'static str = "relaxed-simd";
     type F = Floats;
     type I = Integers;
     type Nibbles = Nibbles;
     type NibblePanel = NibblePanel;
+    type Fives = Joined<Five>;
+    type Sixes = Joined<Six>;
+    type SixPanel = Joined<Whole>;
     type Bytes = Bytes;
     const ROUNDS_TO_BYTES: bool = true;
     const PANEL_TOKENS_MIN: usize = 20;
@@ -142,5 +217,15 @@ impl Simd for Relaxed {
             store(v128_and(vector, low), &mut places[0]);
             store(v128_and(u16x8_shr(vector, 4), low), &mut places[1]);
         }
+    }
+
+    #[inline(always)]
+    fn unpack_fives(packed: &FiveStep, panel: &mut [u8; 128]) {
+        unpack::<Five>(packed, panel);
+    }
+
+    #[inline(always)]
+    fn unpack_sixes(packed: &SixStep, panel: &mut [u8; 128]) {
+        unpack::<Six>(packed, panel);
     }
 }

@@ -1,10 +1,12 @@
 //! Portable: plain arrays, which LLVM turns into the vectors of the machine it compiles for.
 //! Also the reference for the other sets.
 
+use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Dot, F32x4, I32x4, Simd};
 use crate::activations::Activations;
+use crate::formats::{FiveStep, SixStep};
 
 /// Plain arrays.
 #[derive(Debug, Clone, Copy)]
@@ -124,6 +126,14 @@ impl I32x4 for Integers {
         Self([value; 4])
     }
     #[inline(always)]
+    fn load_signed(bytes: &[u8; 4]) -> Self {
+        Self(bytes.map(|byte| i32::from(byte as i8)))
+    }
+    #[inline(always)]
+    fn load_unsigned(bytes: &[u8; 4]) -> Self {
+        Self(bytes.map(i32::from))
+    }
+    #[inline(always)]
     fn to_array(self) -> [i32; 4] {
         self.0
     }
@@ -225,12 +235,123 @@ impl Dot for Bytes {
     }
 }
 
+/// Weights of up to 6 bits: how a step of 8 columns holds them.
+pub(crate) trait Step: Copy {
+    /// The bytes that make up a step.
+    type Weights: Copy;
+    fn steps(body: &[u8]) -> &[Self::Weights];
+    /// One byte per weight: for each half of the columns four vectors of four rows by four columns.
+    fn bytes(weights: &Self::Weights) -> [[[u8; 16]; 4]; 2];
+}
+
+/// 5-bit weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Five;
+
+/// 6-bit weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Six;
+
+/// Joins nibbles with the bits above them, `BITS` for each weight (see `formats::planes`).
+#[inline(always)]
+fn join<const BITS: usize>(nibbles: &[[u8; 16]], planes: &[[u8; 16]]) -> [[[u8; 16]; 4]; 2] {
+    std::array::from_fn(|half| {
+        std::array::from_fn(|vector| {
+            let bit = (half * 4 + vector) * BITS;
+            std::array::from_fn(|byte| {
+                let low = nibbles[half * 2 + vector / 2][byte] >> (vector % 2 * 4) & 15;
+                let high = planes[bit / 8][byte] >> (bit % 8) & ((1 << BITS) - 1);
+                low | high << 4
+            })
+        })
+    })
+}
+
+impl Step for Five {
+    type Weights = FiveStep;
+    #[inline(always)]
+    fn steps(body: &[u8]) -> &[FiveStep] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn bytes(weights: &FiveStep) -> [[[u8; 16]; 4]; 2] {
+        join::<1>(&weights[..4], &weights[4..])
+    }
+}
+
+impl Step for Six {
+    type Weights = SixStep;
+    #[inline(always)]
+    fn steps(body: &[u8]) -> &[SixStep] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn bytes(weights: &SixStep) -> [[[u8; 16]; 4]; 2] {
+        join::<2>(&weights[..4], &weights[4..])
+    }
+}
+
+/// Weights of 5 or 6 bits, unpacked as they are used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joined<T>(PhantomData<T>);
+
+impl<T: Step> Dot for Joined<T> {
+    type I = Integers;
+    const STEP_COLUMNS: usize = 8;
+    type Weights = T::Weights;
+    type X = [[[i16; 2]; 2]; 2];
+    type Sum = Integers;
+    const PAIRS_TOKENS: bool = false;
+    #[inline(always)]
+    fn weights(body: &[u8]) -> &[T::Weights] {
+        T::steps(body)
+    }
+    #[inline(always)]
+    fn activations(activations: &Activations) -> &[Self::X] {
+        activations.pairs.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn zero() -> [Integers; 4] {
+        [Integers([0; 4]); 4]
+    }
+    #[inline(always)]
+    fn step(mut sums: [Integers; 4], weights: &T::Weights, x: &Self::X) -> [Integers; 4] {
+        for (vectors, x) in T::bytes(weights).iter().zip(x) {
+            for (sum, bytes) in sums.iter_mut().zip(vectors) {
+                let columns = |from: usize| std::array::from_fn(|i| i16::from(bytes[2 * i + from]));
+                add_pairs(sum, columns(0), x[0]);
+                add_pairs(sum, columns(1), x[1]);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn totals(sums: [Integers; 4]) -> [Integers; 4] {
+        sums
+    }
+}
+
+/// Puts a step's bytes into the order of [`Bytes`].
+#[inline(always)]
+fn unpack<T: Step>(packed: &T::Weights, panel: &mut [u8; 128]) {
+    for (vectors, panel) in T::bytes(packed).iter().zip(panel.as_chunks_mut::<64>().0) {
+        for (row, columns) in vectors.as_flattened().as_chunks::<4>().0.iter().enumerate() {
+            let [a, b, c, d] = *columns;
+            panel[row * 2..][..2].copy_from_slice(&[a, c]);
+            panel[32 + row * 2..][..2].copy_from_slice(&[b, d]);
+        }
+    }
+}
+
 impl Simd for Scalar {
     const NAME: &'static str = "scalar";
     type F = Floats;
     type I = Integers;
     type Nibbles = Nibbles;
     type NibblePanel = Bytes;
+    type Fives = Joined<Five>;
+    type Sixes = Joined<Six>;
+    type SixPanel = Bytes;
     type Bytes = Bytes;
     const ROUNDS_TO_BYTES: bool = false;
     const PANEL_TOKENS_MIN: usize = 24;
@@ -250,5 +371,15 @@ impl Simd for Scalar {
                 panel[column % 2 * 32 + row * 2 + column / 2] = nibble;
             }
         }
+    }
+
+    #[inline(always)]
+    fn unpack_fives(packed: &FiveStep, panel: &mut [u8; 128]) {
+        unpack::<Five>(packed, panel);
+    }
+
+    #[inline(always)]
+    fn unpack_sixes(packed: &SixStep, panel: &mut [u8; 128]) {
+        unpack::<Six>(packed, panel);
     }
 }

@@ -1,10 +1,12 @@
 //! WebAssembly's fixed-width SIMD: the same bits on every machine.
 
 use core::arch::wasm32::*;
+use std::marker::PhantomData;
 
-use super::wasm::{Bytes, Floats, Integers, load, store};
+use super::wasm::{Bytes, Five, Floats, Integers, Six, Step, load, splat_pair, store};
 use super::{Dot, Simd};
 use crate::activations::Activations;
+use crate::formats::{FiveStep, SixStep};
 
 /// Fixed-width SIMD.
 #[derive(Debug, Clone, Copy)]
@@ -65,12 +67,70 @@ impl Dot for Nibbles {
     }
 }
 
+/// Weights of 5 or 6 bits, unpacked as they are used. At most 63 * 32767 * 32 < 2^31.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joined<T>(PhantomData<T>);
+
+impl<T: Step> Dot for Joined<T> {
+    type I = Integers;
+    const STEP_COLUMNS: usize = 8;
+    type Weights = T::Weights;
+    type X = [[[i16; 2]; 2]; 2];
+    type Sum = v128;
+    const PAIRS_TOKENS: bool = true;
+    #[inline(always)]
+    fn weights(body: &[u8]) -> &[T::Weights] {
+        T::steps(body)
+    }
+    #[inline(always)]
+    fn activations(activations: &Activations) -> &[Self::X] {
+        activations.pairs.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn zero() -> [v128; 4] {
+        [i32x4_splat(0); 4]
+    }
+    #[inline(always)]
+    fn step(mut sums: [v128; 4], weights: &T::Weights, x: &Self::X) -> [v128; 4] {
+        for (half, x) in x.iter().enumerate() {
+            let (even, odd) = (splat_pair(&x[0]), splat_pair(&x[1]));
+            for (sum, bytes) in sums.iter_mut().zip(T::bytes(weights, half)) {
+                *sum = i32x4_add(*sum, i32x4_dot_i16x8(v128_and(bytes, u16x8_splat(0xff)), even));
+                *sum = i32x4_add(*sum, i32x4_dot_i16x8(u16x8_shr(bytes, 8), odd));
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn totals(sums: [v128; 4]) -> [Integers; 4] {
+        [Integers(sums[0]), Integers(sums[1]), Integers(sums[2]), Integers(sums[3])]
+    }
+}
+
+/// Puts a step's bytes into the order of [`Bytes`].
+#[inline(always)]
+fn unpack<T: Step>(packed: &T::Weights, panel: &mut [u8; 128]) {
+    for (half, panel) in panel.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        let [a, b, c, d] = T::bytes(packed, half);
+        let places = panel.as_chunks_mut::<16>().0;
+        let even = |vector| v128_and(vector, u16x8_splat(0xff));
+        let odd = |vector| u16x8_shr(vector, 8);
+        store(u8x16_narrow_i16x8(even(a), even(b)), &mut places[0]);
+        store(u8x16_narrow_i16x8(even(c), even(d)), &mut places[1]);
+        store(u8x16_narrow_i16x8(odd(a), odd(b)), &mut places[2]);
+        store(u8x16_narrow_i16x8(odd(c), odd(d)), &mut places[3]);
+    }
+}
+
 impl Simd for Simd128 {
     const NAME: &'static str = "simd128";
     type F = Floats;
     type I = Integers;
     type Nibbles = Nibbles;
     type NibblePanel = Bytes;
+    type Fives = Joined<Five>;
+    type Sixes = Joined<Six>;
+    type SixPanel = Bytes;
     type Bytes = Bytes;
     const ROUNDS_TO_BYTES: bool = false;
     const PANEL_TOKENS_MIN: usize = 24;
@@ -93,5 +153,15 @@ impl Simd for Simd128 {
             let row = v128_and(u16x8_shr(vector, 8), low);
             store(u8x16_narrow_i16x8(row, u16x8_shr(vector, 12)), odd);
         }
+    }
+
+    #[inline(always)]
+    fn unpack_fives(packed: &FiveStep, panel: &mut [u8; 128]) {
+        unpack::<Five>(packed, panel);
+    }
+
+    #[inline(always)]
+    fn unpack_sixes(packed: &SixStep, panel: &mut [u8; 128]) {
+        unpack::<Six>(packed, panel);
     }
 }

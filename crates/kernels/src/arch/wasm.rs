@@ -5,6 +5,7 @@ use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Dot, F32x4, I32x4};
 use crate::activations::Activations;
+use crate::formats::{FiveStep, SixStep};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Floats(pub(crate) v128);
@@ -38,6 +39,13 @@ operators! {
 pub(crate) fn load(bytes: &[u8; 16]) -> v128 {
     // SAFETY: the reference covers the 16 bytes; `v128_load` asks for no alignment.
     unsafe { v128_load(bytes.as_ptr().cast()) }
+}
+
+/// Four bytes, the rest zero.
+#[inline(always)]
+fn load_four(bytes: &[u8; 4]) -> v128 {
+    // SAFETY: the reference covers the 4 bytes; the instruction asks for no alignment.
+    unsafe { v128_load32_zero(bytes.as_ptr().cast()) }
 }
 
 /// Two i16 in every lane.
@@ -135,6 +143,14 @@ impl I32x4 for Integers {
         Self(i32x4_splat(value))
     }
     #[inline(always)]
+    fn load_signed(bytes: &[u8; 4]) -> Self {
+        Self(i32x4_extend_low_i16x8(i16x8_extend_low_i8x16(load_four(bytes))))
+    }
+    #[inline(always)]
+    fn load_unsigned(bytes: &[u8; 4]) -> Self {
+        Self(u32x4_extend_low_u16x8(u16x8_extend_low_u8x16(load_four(bytes))))
+    }
+    #[inline(always)]
     fn to_array(self) -> [i32; 4] {
         [
             i32x4_extract_lane::<0>(self.0),
@@ -192,5 +208,62 @@ impl Dot for Bytes {
     #[inline(always)]
     fn totals(sums: [v128; 4]) -> [Integers; 4] {
         [Integers(sums[0]), Integers(sums[1]), Integers(sums[2]), Integers(sums[3])]
+    }
+}
+
+/// Weights of up to 6 bits: how a step of 8 columns holds them.
+pub(crate) trait Step: Copy {
+    /// The bytes that make up a step.
+    type Weights: Copy;
+    fn steps(body: &[u8]) -> &[Self::Weights];
+    /// One byte per weight: four vectors of four rows by four columns, of one half of the columns.
+    fn bytes(weights: &Self::Weights, half: usize) -> [v128; 4];
+}
+
+/// 5-bit weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Five;
+
+/// 6-bit weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Six;
+
+/// Joins nibbles with the bits above them, `BITS` for each weight, from bit `from` of `planes` on
+/// (see `formats::planes`).
+#[inline(always)]
+fn join<const BITS: u32>(nibbles: &[[u8; 16]], planes: &[u8; 16], from: u32) -> [v128; 4] {
+    let planes = load(planes);
+    let (first, second) = (load(&nibbles[0]), load(&nibbles[1]));
+    let join = |low: v128, vector: u32| {
+        // Moves the bits to bit 4 of their byte; what crosses into other bits is masked.
+        let bit = from + vector * BITS;
+        let high = if bit <= 4 { u16x8_shl(planes, 4 - bit) } else { u16x8_shr(planes, bit - 4) };
+        let high = v128_and(high, u8x16_splat(((1 << BITS) - 1) << 4));
+        v128_or(v128_and(low, u8x16_splat(0x0f)), high)
+    };
+    [join(first, 0), join(u16x8_shr(first, 4), 1), join(second, 2), join(u16x8_shr(second, 4), 3)]
+}
+
+impl Step for Five {
+    type Weights = FiveStep;
+    #[inline(always)]
+    fn steps(body: &[u8]) -> &[FiveStep] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn bytes(weights: &FiveStep, half: usize) -> [v128; 4] {
+        join::<1>(&weights[half * 2..][..2], &weights[4], half as u32 * 4)
+    }
+}
+
+impl Step for Six {
+    type Weights = SixStep;
+    #[inline(always)]
+    fn steps(body: &[u8]) -> &[SixStep] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn bytes(weights: &SixStep, half: usize) -> [v128; 4] {
+        join::<2>(&weights[half * 2..][..2], &weights[4 + half], 0)
     }
 }

@@ -2,7 +2,7 @@
 //! columns the first step has columns 0 and 2 and the second 1 and 3, the order in which packed
 //! nibbles come apart.
 
-use super::{BLOCK_COLUMNS, GROUP_ROWS, Layout, Quantised, half_to_f32};
+use super::{BLOCK_COLUMNS, GROUP_ROWS, Halves, Layout, Quantised, half_to_f32};
 use crate::arch::Simd;
 
 /// Scale; weights from -128 to 127.
@@ -38,9 +38,15 @@ impl Layout for Q8_0 {
 impl Quantised for Q8_0 {
     const OFFSET: i32 = 0;
     const HAS_MINIMUM: bool = false;
+    const HEADER_BYTES: usize = 32;
     const UNPACKS: bool = false;
     type Packed<S: Simd> = S::Bytes;
     type Panel<S: Simd> = S::Bytes;
+    type Scales<'a, S: Simd> = Halves<'a>;
+    #[inline(always)]
+    fn scales<S: Simd>(header: &[u8]) -> Halves<'_> {
+        Halves(header)
+    }
     #[inline(always)]
     fn unpack<S: Simd>(_: &[u8], _: &mut [u8]) {}
 }
