@@ -20,7 +20,12 @@ const MATRIX_TYPES: &[(TensorType, WeightsType)] = &[
     (TensorType::F16, WeightsType::F16),
     (TensorType::Q4_0, WeightsType::Q4_0),
     (TensorType::Q4_1, WeightsType::Q4_1),
+    (TensorType::Q5_0, WeightsType::Q5_0),
+    (TensorType::Q5_1, WeightsType::Q5_1),
     (TensorType::Q8_0, WeightsType::Q8_0),
+    (TensorType::Q4_K, WeightsType::Q4_K),
+    (TensorType::Q5_K, WeightsType::Q5_K),
+    (TensorType::Q6_K, WeightsType::Q6_K),
 ];
 
 /// What a tensor is for.

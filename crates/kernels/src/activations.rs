@@ -6,7 +6,7 @@ use crate::formats::{BLOCK_COLUMNS, SCALE_SHARE};
 const SMALLEST_MAX: f32 = 1e-30;
 
 /// Vectors to multiply with, prepared once for several matrices: f32, and blocks of 32 in 16 bits.
-/// Relaxed SIMD multiplies 4-bit weights with 8-bit activations and has these, too.
+/// Relaxed SIMD multiplies weights of 4 to 6 bits with 8-bit activations and has these, too.
 ///
 /// A block's scale is the largest absolute value divided by 32767 (or 127), its values are rounded
 /// to nearest, ties to even. The last block of a vector is filled up with zeros.
