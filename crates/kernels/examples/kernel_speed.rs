@@ -2,7 +2,7 @@
 //!
 //! Native: `cargo run --release -p trefoil-kernels --example kernel_speed`. For WebAssembly build
 //! it for `wasm32-wasip1` with `RUSTFLAGS=-C target-feature=+simd128` (or
-//! `+simd128,+relaxed-simd`) and give it to a runtime.
+//! `+simd128,+relaxed-simd`) and give it to a runtime. Names of types as arguments: only these.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -83,10 +83,10 @@ fn check(matrix: &Matrix, x: &[f32], out: &[f32]) {
     }
 }
 
-fn matrices(random: &mut Random) {
+fn matrices(random: &mut Random, types: &[WeightsType]) {
     println!("{:6} {:>15} {:>15} {:>17}", "", "GB/s, in cache", "GB/s, 32 MB", "GOP/s, 32 tokens");
     println!("{:6} {:>15} {:>15} {:>17}", "", "best median", "best median", "best median");
-    for weights_type in WeightsType::ALL {
+    for &weights_type in types {
         let mut activations = Activations::default();
         let mut figures = Vec::new();
         let columns = 768;
@@ -217,7 +217,12 @@ fn rest(random: &mut Random) {
 fn main() {
     println!("instruction set: {INSTRUCTION_SET}");
     let mut random = Random(88_172_645_463_325_252);
-    matrices(&mut random);
-    smollm2(&mut random);
-    rest(&mut random);
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    let mut types = WeightsType::ALL.to_vec();
+    types.retain(|it| names.is_empty() || names.contains(&format!("{it:?}")));
+    matrices(&mut random, &types);
+    if names.is_empty() {
+        smollm2(&mut random);
+        rest(&mut random);
+    }
 }

@@ -61,40 +61,45 @@ fn unpack_sixes<const LANES: usize>(packed: &[[u8; LANES]]) -> [[u8; LANES]; 2 *
 
 /// Scales and minima of a tile of Q4_K or Q5_K.
 pub(crate) struct Unpacked<S: Simd> {
-    scales: [[S::F; 4]; BLOCKS],
-    minima: [[S::F; 4]; BLOCKS],
+    /// Of each block 16 rows' scales, then likewise minima.
+    bytes: [[u8; GROUP_ROWS]; 2 * BLOCKS],
+    scales: [S::F; 4],
+    /// Negated.
+    minima: [S::F; 4],
 }
 
 impl<S: Simd> Unpacked<S> {
     #[inline(always)]
     fn new(header: &[u8]) -> Self {
         let (halves, packed) = header[..HEADER_BYTES].split_at(64);
-        let bytes = unpack_sixes::<16>(packed.as_chunks().0);
-        let zero = [S::F::splat(0.0); 4];
-        let mut unpacked = Self { scales: [zero; BLOCKS], minima: [zero; BLOCKS] };
-        for vector in 0..4 {
-            let scale = header_lanes::<S>(halves, vector);
-            let minimum = S::F::splat(0.0) - header_lanes::<S>(halves, 4 + vector);
-            for block in 0..BLOCKS {
-                let lanes =
-                    |bytes: &[u8; 16]| S::I::load_unsigned(&bytes.as_chunks().0[vector]).to_f32();
-                unpacked.scales[block][vector] = lanes(&bytes[block]) * scale;
-                unpacked.minima[block][vector] = lanes(&bytes[BLOCKS + block]) * minimum;
-            }
+        Self {
+            bytes: unpack_sixes::<GROUP_ROWS>(packed.as_chunks().0),
+            scales: lanes::<S>(halves),
+            minima: lanes::<S>(&halves[32..]).map(|minimum| S::F::splat(0.0) - minimum),
         }
-        unpacked
+    }
+
+    #[inline(always)]
+    fn small(&self, index: usize, vector: usize) -> S::F {
+        S::I::load_unsigned(&self.bytes[index].as_chunks().0[vector]).to_f32()
     }
 }
 
 impl<S: Simd> Scales<S> for Unpacked<S> {
     #[inline(always)]
     fn scale(&self, part: usize, vector: usize) -> S::F {
-        self.scales[part][vector]
+        self.small(part, vector) * self.scales[vector]
     }
     #[inline(always)]
     fn minimum(&self, block: usize, vector: usize) -> S::F {
-        self.minima[block][vector]
+        self.small(BLOCKS + block, vector) * self.minima[vector]
     }
+}
+
+/// All 16 rows' f16 numbers.
+#[inline(always)]
+fn lanes<S: Simd>(halves: &[u8]) -> [S::F; 4] {
+    [0, 1, 2, 3].map(|vector| header_lanes::<S>(halves, vector))
 }
 
 /// Puts a row's scales and minima into the header of Q4_K or Q5_K.
@@ -210,12 +215,17 @@ impl Quantised for Q5_K {
 }
 
 /// Scales of a tile of Q6_K.
-pub(crate) struct SixScales<S: Simd>([[S::F; 4]; COLUMNS / 16]);
+pub(crate) struct SixScales<'a, S: Simd> {
+    /// Of each 16 columns 16 rows' scales.
+    bytes: &'a [[u8; GROUP_ROWS]],
+    scales: [S::F; 4],
+}
 
-impl<S: Simd> Scales<S> for SixScales<S> {
+impl<S: Simd> Scales<S> for SixScales<'_, S> {
     #[inline(always)]
     fn scale(&self, part: usize, vector: usize) -> S::F {
-        self.0[part][vector]
+        let small = S::I::load_signed(&self.bytes[part].as_chunks().0[vector]).to_f32();
+        small * self.scales[vector]
     }
     #[inline(always)]
     fn minimum(&self, _: usize, _: usize) -> S::F {
@@ -264,19 +274,11 @@ impl Quantised for Q6_K {
     const UNPACKS: bool = true;
     type Packed<S: Simd> = S::Sixes;
     type Panel<S: Simd> = S::SixPanel;
-    type Scales<'a, S: Simd> = SixScales<S>;
+    type Scales<'a, S: Simd> = SixScales<'a, S>;
     #[inline(always)]
-    fn scales<S: Simd>(header: &[u8]) -> SixScales<S> {
+    fn scales<S: Simd>(header: &[u8]) -> SixScales<'_, S> {
         let (halves, bytes) = header[..SIX_HEADER_BYTES].split_at(32);
-        let mut scales = [[S::F::splat(0.0); 4]; COLUMNS / 16];
-        for vector in 0..4 {
-            let scale = header_lanes::<S>(halves, vector);
-            for (scales, lanes) in scales.iter_mut().zip(bytes.as_chunks::<16>().0) {
-                let small = S::I::load_signed(&lanes.as_chunks().0[vector]).to_f32();
-                scales[vector] = small * scale;
-            }
-        }
-        SixScales(scales)
+        SixScales { bytes: bytes.as_chunks().0, scales: lanes::<S>(halves) }
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
