@@ -19,8 +19,12 @@ pub(crate) use nibbles::{Q4_0, Q4_1};
 pub(crate) use planes::{FiveStep, Q5_0, Q5_1, SixStep};
 pub(crate) use super_blocks::{Q4_K, Q5_K, Q6_K};
 
+/// Version of how tiles lie in memory: another one whenever the `store` of any format changes,
+/// because model components may hold tiles.
+pub const LAYOUT_VERSION: u32 = 1;
+
 /// Rows of a group.
-pub(crate) const GROUP_ROWS: usize = 16;
+pub const GROUP_ROWS: usize = 16;
 
 /// Columns of a quantised block, and of a block of activations.
 pub(crate) const BLOCK_COLUMNS: usize = 32;

@@ -95,9 +95,38 @@ impl WeightsType {
         with_layout!(self, L => L::BLOCK_BYTES)
     }
 
-    /// Bytes of 16 rows' blocks in memory.
-    fn tile_bytes(self) -> usize {
+    /// The type that is spelled so: `Q4_K`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|weights_type| format!("{weights_type:?}") == name)
+    }
+
+    /// Bytes of a tile: one block of each of [`GROUP_ROWS`] rows, in kernel layout. As many as the
+    /// blocks have in GGUF.
+    pub fn tile_bytes(self) -> usize {
         with_layout!(self, L => L::TILE_BYTES)
+    }
+
+    /// Puts GGUF blocks of one row into consecutive tiles, as row number `lane` of their group. The
+    /// tiles are zeros there. This is how matrices are stored in memory, too
+    /// ([`MatrixBuilder::whole_groups`]).
+    /// # Panics
+    /// Unless `blocks` are whole blocks, and the tiles as many; and `lane` is below
+    /// [`GROUP_ROWS`].
+    pub fn store_row(self, tiles: &mut [u8], lane: usize, blocks: &[u8]) {
+        assert!(lane < GROUP_ROWS, "row {lane} of a group of {GROUP_ROWS}");
+        let count = blocks.len() / self.block_bytes();
+        assert!(
+            blocks.len() == count * self.block_bytes() && tiles.len() == count * self.tile_bytes(),
+            "{} bytes of blocks for {} bytes of tiles",
+            blocks.len(),
+            tiles.len()
+        );
+        with_layout!(self, L => {
+            let tiles = tiles.chunks_exact_mut(L::TILE_BYTES);
+            for (tile, block) in tiles.zip(blocks.chunks_exact(L::BLOCK_BYTES)) {
+                L::store(tile, lane, block);
+            }
+        });
     }
 }
 
@@ -236,6 +265,21 @@ struct Place {
 }
 
 impl MatrixBuilder {
+    /// The memory of all whole groups of [`GROUP_ROWS`] rows, to be filled with what
+    /// [`WeightsType::store_row`] makes of them, group by group. Only the rows behind them are to
+    /// be pushed then.
+    /// # Panics
+    /// If bytes have been pushed.
+    pub fn whole_groups(&mut self) -> &mut [u8] {
+        let Matrix { weights_type, rows, columns, ref mut memory } = self.matrix;
+        let begun = self.next.row > 0 || self.next.block > 0 || !self.pending.is_empty();
+        assert!(!begun, "nothing pushed before the whole groups");
+        let groups = rows / GROUP_ROWS;
+        self.next.row = groups * GROUP_ROWS;
+        let group_bytes = columns / weights_type.block_columns() * weights_type.tile_bytes();
+        &mut memory[..groups * group_bytes]
+    }
+
     /// Appends GGUF bytes, any amount at a time.
     pub fn push(&mut self, bytes: &[u8]) {
         with_layout!(self.matrix.weights_type, L => self.push_blocks::<L>(bytes));
