@@ -1,12 +1,13 @@
 use crate::arch::{Active, F32x4, I32x4, Simd};
 use crate::formats::{BLOCK_COLUMNS, SCALE_SHARE};
+use crate::multiply::Panel;
 
 /// Blocks whose largest absolute value is below this count as zero: 32767 divided by it must not
 /// overflow.
 const SMALLEST_MAX: f32 = 1e-30;
 
-/// Vectors to multiply with, prepared once for several matrices: f32, and blocks of 32 in 16 bits.
-/// Relaxed SIMD multiplies weights of 4 to 6 bits with 8-bit activations and has these, too.
+/// Vectors to multiply with, prepared once for several matrices: f32, and blocks of 32 rounded to
+/// 16 or 8 bits when a matrix first asks for them.
 ///
 /// A block's scale is the largest absolute value divided by 32767 (or 127), its values are rounded
 /// to nearest, ties to even. The last block of a vector is filled up with zeros.
@@ -18,18 +19,28 @@ pub struct Activations {
     pub(crate) blocks: usize,
     /// As given, token by token.
     pub(crate) x: Vec<f32>,
-    /// The 16-bit values: columns 0 and 2, then 1 and 3, of each four.
-    pub(crate) pairs: Vec<[i16; 2]>,
-    /// Of `pairs`.
+    /// 16-bit values: a word is columns 0 and 2, the next one columns 1 and 3, of each four.
+    pub(crate) pairs: Rounded<[i16; 2]>,
+    /// 8-bit values: a word is four columns.
+    pub(crate) bytes: Rounded<[i8; 4]>,
+    /// Memory for unpacked weights, kept between products.
+    pub(crate) panel: Panel,
+}
+
+/// Rounded values of all tokens.
+///
+/// Two tokens ("a couple") lie together: a word of the first, then the same word of the second,
+/// and likewise their scales, since two tokens are multiplied at a time. The last token of an odd
+/// number is by itself.
+#[derive(Default)]
+pub(crate) struct Rounded<W> {
+    pub(crate) words: Vec<W>,
     pub(crate) scales: Vec<BlockScale>,
-    /// The 8-bit values, four columns at a time. Empty unless [`Simd::ROUNDS_TO_BYTES`].
-    pub(crate) bytes: Vec<[i8; 4]>,
-    /// Of `bytes`.
-    pub(crate) byte_scales: Vec<BlockScale>,
+    is_current: bool,
 }
 
 /// What a block of 32 rounded values means.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[repr(C, align(16))]
 pub(crate) struct BlockScale {
     /// Value of one unit, times [`SCALE_SHARE`].
@@ -47,15 +58,6 @@ impl Activations {
     /// # Panics
     /// Unless `x` is a whole number of tokens.
     pub fn prepare(&mut self, x: &[f32], columns: usize) {
-        self.prepare_with::<Active>(x, columns);
-    }
-
-    /// Number of tokens prepared.
-    pub fn tokens(&self) -> usize {
-        self.tokens
-    }
-
-    pub(crate) fn prepare_with<S: Simd>(&mut self, x: &[f32], columns: usize) {
         assert!(
             columns > 0 && x.len().is_multiple_of(columns),
             "whole tokens of {columns} columns"
@@ -65,77 +67,145 @@ impl Activations {
         self.blocks = columns.div_ceil(BLOCK_COLUMNS);
         self.x.clear();
         self.x.extend_from_slice(x);
-        let blocks = self.blocks * self.tokens;
-        self.pairs.resize(blocks * (BLOCK_COLUMNS / 2), [0; 2]);
-        self.scales.resize(blocks, BlockScale::default());
-        let places = self.scales.iter_mut().zip(self.pairs.as_chunks_mut::<16>().0);
-        for (block, (scale, pairs)) in whole_blocks(x, columns).zip(places) {
-            *scale = round_to_pairs::<S>(&block, pairs);
+        self.pairs.is_current = false;
+        self.bytes.is_current = false;
+    }
+
+    /// Number of tokens prepared.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Rounds to both widths that the build's kernels use, as matrices would when they are
+    /// multiplied: for measuring.
+    pub fn round(&mut self) {
+        self.round_to_pairs::<Active>();
+        if Active::ROUNDS_TO_BYTES {
+            self.round_to_bytes::<Active>();
         }
-        if S::ROUNDS_TO_BYTES {
-            self.bytes.resize(blocks * (BLOCK_COLUMNS / 4), [0; 4]);
-            self.byte_scales.resize(blocks, BlockScale::default());
-            let places = self.byte_scales.iter_mut().zip(self.bytes.as_chunks_mut::<8>().0);
-            for (block, (scale, bytes)) in whole_blocks(x, columns).zip(places) {
-                *scale = round_to_bytes::<S>(&block, bytes);
+    }
+
+    /// Makes [`Activations::pairs`] current.
+    pub(crate) fn round_to_pairs<S: Simd>(&mut self) {
+        let Self { x, columns, pairs, .. } = self;
+        pairs.round(x, *columns, |block, words| {
+            round::<S, _, _>(block, 32767.0, words, |eight, words: &mut [[i16; 2]; 4]| {
+                S::store_pairs(eight, words);
+            })
+        });
+    }
+
+    /// Makes [`Activations::bytes`] current.
+    pub(crate) fn round_to_bytes<S: Simd>(&mut self) {
+        let Self { x, columns, bytes, .. } = self;
+        bytes.round(x, *columns, |block, words| {
+            round::<S, _, _>(block, 127.0, words, |eight, words: &mut [[i8; 4]; 2]| {
+                S::store_bytes(eight, words);
+            })
+        });
+    }
+}
+
+/// What activations are stored in: four bytes.
+pub(crate) trait Word: Copy + Default {
+    /// Columns in a word.
+    const COLUMNS: usize;
+}
+
+impl Word for [i16; 2] {
+    const COLUMNS: usize = 2;
+}
+
+impl Word for [i8; 4] {
+    const COLUMNS: usize = 4;
+}
+
+impl<W: Word> Rounded<W> {
+    /// Words of a block.
+    const WORDS: usize = BLOCK_COLUMNS / W::COLUMNS;
+
+    /// N neighbouring tokens from the token number `first` on, which is even: their words, and
+    /// their blocks' scales. N is 1 for the last token of an odd number, else 2.
+    pub(crate) fn tokens<const N: usize>(
+        &self,
+        first: usize,
+        blocks: usize,
+    ) -> (&[[W; N]], &[[BlockScale; N]]) {
+        let words = &self.words[first * blocks * Self::WORDS..][..N * blocks * Self::WORDS];
+        let scales = &self.scales[first * blocks..][..N * blocks];
+        (words.as_chunks().0, scales.as_chunks().0)
+    }
+
+    #[inline(always)]
+    fn round(
+        &mut self,
+        x: &[f32],
+        columns: usize,
+        mut round: impl FnMut(&[f32; BLOCK_COLUMNS], &mut [W]) -> BlockScale,
+    ) {
+        if std::mem::replace(&mut self.is_current, true) {
+            return;
+        }
+        let (tokens, blocks) = (x.len() / columns, columns.div_ceil(BLOCK_COLUMNS));
+        self.words.resize(tokens * blocks * Self::WORDS, W::default());
+        self.scales.resize(tokens * blocks, BlockScale::default());
+        let mut rounded = [W::default(); BLOCK_COLUMNS / 2];
+        let rounded = &mut rounded[..Self::WORDS];
+        for (token, x) in x.chunks_exact(columns).enumerate() {
+            // The first token of its couple, and how many are in it.
+            let first = token - token % 2;
+            let couple = (tokens - first).min(2);
+            let words = &mut self.words[first * blocks * Self::WORDS..];
+            let words =
+                words[..couple * blocks * Self::WORDS].chunks_exact_mut(couple * Self::WORDS);
+            let scales = &mut self.scales[first * blocks..][..couple * blocks];
+            let places = words.zip(scales.chunks_exact_mut(couple));
+            for (block, (words, scales)) in x.chunks(BLOCK_COLUMNS).zip(places) {
+                scales[token % 2] = match block.as_array() {
+                    Some(block) => round(block, rounded),
+                    None => {
+                        let mut whole = [0.0; BLOCK_COLUMNS];
+                        whole[..block.len()].copy_from_slice(block);
+                        round(&whole, rounded)
+                    }
+                };
+                let places = words.iter_mut().skip(token % 2).step_by(couple);
+                for (place, word) in places.zip(&*rounded) {
+                    *place = *word;
+                }
             }
         }
     }
 }
 
-/// The tokens' blocks, the last of each filled up with zeros.
+/// Rounds to integers up to `limit`; `store` takes eight at a time.
 #[inline(always)]
-fn whole_blocks(x: &[f32], columns: usize) -> impl Iterator<Item = [f32; BLOCK_COLUMNS]> {
-    x.chunks_exact(columns).flat_map(|token| {
-        token.chunks(BLOCK_COLUMNS).map(|values| {
-            let mut block = [0.0; BLOCK_COLUMNS];
-            block[..values.len()].copy_from_slice(values);
-            block
-        })
-    })
-}
-
-#[inline(always)]
-fn round_to_pairs<S: Simd>(
-    block: &[f32; BLOCK_COLUMNS],
-    pairs: &mut [[i16; 2]; BLOCK_COLUMNS / 2],
-) -> BlockScale {
-    round::<S, _>(block, 32767.0, pairs.as_chunks_mut().0, |[a, b, c, d]| [[a, c], [b, d]])
-}
-
-#[inline(always)]
-fn round_to_bytes<S: Simd>(
-    block: &[f32; BLOCK_COLUMNS],
-    bytes: &mut [[i8; 4]; BLOCK_COLUMNS / 4],
-) -> BlockScale {
-    round::<S, _>(block, 127.0, bytes, |values| values.map(|value| value as i8))
-}
-
-/// Rounds to integers up to `limit`; `place` arranges each four.
-#[inline(always)]
-fn round<S: Simd, P>(
+fn round<S: Simd, W, const N: usize>(
     block: &[f32; BLOCK_COLUMNS],
     limit: f32,
-    places: &mut [P],
-    place: impl Fn([i16; 4]) -> P,
+    words: &mut [W],
+    store: impl Fn([S::I; 2], &mut [W; N]),
 ) -> BlockScale {
     let vectors = block.as_chunks::<4>().0;
-    let mut max = S::F::splat(0.0);
-    for vector in vectors {
-        max = max.or_larger(S::F::load(vector).abs());
+    let mut max = [S::F::splat(0.0); 2];
+    for vectors in vectors.as_chunks::<2>().0 {
+        max[0] = max[0].or_larger(S::F::load(&vectors[0]).abs());
+        max[1] = max[1].or_larger(S::F::load(&vectors[1]).abs());
     }
-    let max = max.largest();
+    let max = max[0].or_larger(max[1]).largest();
     let inverse = S::F::splat(if max < SMALLEST_MAX { 0.0 } else { limit / max });
     let scale = if max < SMALLEST_MAX { 0.0 } else { max / limit };
 
     let mut sums = [S::I::splat(0); 2];
-    for (index, (vector, to)) in vectors.iter().zip(places).enumerate() {
-        let rounded = (S::F::load(vector) * inverse).nearest().truncate();
-        sums[index / 4] = sums[index / 4] + rounded;
-        *to = place(rounded.to_array().map(|value| value as i16));
+    let places = words.as_chunks_mut::<N>().0.iter_mut();
+    for (index, (vectors, words)) in vectors.as_chunks::<2>().0.iter().zip(places).enumerate() {
+        let rounded =
+            [0, 1].map(|i: usize| (S::F::load(&vectors[i]) * inverse).nearest().truncate());
+        sums[index / 2] = sums[index / 2] + rounded[0] + rounded[1];
+        store(rounded, words);
     }
     let add = |sum: S::I| sum.to_array().into_iter().fold(0i32, i32::wrapping_add);
     let (sum, low_sum) = (add(sums[0] + sums[1]), add(sums[0]));
-    let scale = scale * SCALE_SHARE;
-    BlockScale { scale, scaled_sum: sum as f32 * scale, sum, low_sum }
+    let scaled_sum = sum as f32 * scale * SCALE_SHARE;
+    BlockScale { scale: scale * SCALE_SHARE, scaled_sum, sum, low_sum }
 }

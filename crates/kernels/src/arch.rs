@@ -6,7 +6,7 @@
 
 use std::ops::{Add, Div, Mul, Sub};
 
-use crate::activations::{Activations, BlockScale};
+use crate::activations::{Activations, Rounded, Word};
 use crate::formats::{FiveStep, SixStep};
 
 // A build has one set; its tests compare it with those below it.
@@ -97,27 +97,42 @@ pub(crate) trait I32x4: Copy + Add<Output = Self> + Sub<Output = Self> {
 /// two to eight columns at a time. All sums are exact.
 pub(crate) trait Dot: Copy {
     type I: I32x4;
+    /// How the activations are stored.
+    type Word: Word;
     /// Columns in a step.
     const STEP_COLUMNS: usize;
+    /// Words of a token in a step.
+    const STEP_WORDS: usize = Self::STEP_COLUMNS / Self::Word::COLUMNS;
     /// Weights of a step.
     type Weights: Copy;
-    /// Activations of a step, in the form that the instructions want.
+    /// Activations of a step, in all lanes.
     type X: Copy;
     /// Sums over at most 32 columns, of four rows.
     type Sum: Copy;
-    /// Whether two tokens at once are faster than one after the other.
-    const PAIRS_TOKENS: bool;
     /// The steps' weights.
     fn weights(body: &[u8]) -> &[Self::Weights];
-    /// The steps' activations, of all tokens, one after the other.
-    fn activations(activations: &Activations) -> &[Self::X];
-    /// What the blocks of these activations mean.
+    /// The activations in the form that is multiplied.
+    fn rounded(activations: &Activations) -> &Rounded<Self::Word>;
+    /// Makes them current.
+    fn round<S: Simd>(activations: &mut Activations);
+    /// The activations of a step's words, for N tokens.
+    fn x<const N: usize>(words: &[[Self::Word; N]]) -> [Self::X; N];
+    /// The activations of two steps' words, for one token.
     #[inline(always)]
-    fn scales(activations: &Activations) -> &[BlockScale] {
-        &activations.scales
+    fn x_of_two_steps(words: &[Self::Word]) -> [Self::X; 2] {
+        let (first, second) = words.split_at(Self::STEP_WORDS);
+        let [first] = Self::x(first.as_chunks::<1>().0);
+        let [second] = Self::x(second.as_chunks::<1>().0);
+        [first, second]
     }
     fn zero() -> [Self::Sum; 4];
-    fn step(sums: [Self::Sum; 4], weights: &Self::Weights, x: &Self::X) -> [Self::Sum; 4];
+    /// Adds the products of the first eight rows (`half` 0) or the other ones (1).
+    fn half_step(
+        sums: [Self::Sum; 2],
+        weights: &Self::Weights,
+        half: usize,
+        x: Self::X,
+    ) -> [Self::Sum; 2];
     fn totals(sums: [Self::Sum; 4]) -> [Self::I; 4];
 }
 
@@ -146,6 +161,10 @@ pub(crate) trait Simd: Copy + 'static {
 
     /// `a * b + c`.
     fn mul_add(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// Eight values that fit 16 bits, as [`Activations::pairs`] has them.
+    fn store_pairs(values: [Self::I; 2], words: &mut [[i16; 2]; 4]);
+    /// Eight values that fit 8 bits, as [`Activations::bytes`] has them.
+    fn store_bytes(values: [Self::I; 2], words: &mut [[i8; 4]; 2]);
     /// 32 bytes hold 4 columns of 16 rows (see `formats`); to one byte per weight.
     fn unpack_nibbles(packed: &[u8; 32], panel: &mut [u8; 64]);
     /// A step of 5-bit weights (8 columns of 16 rows) to one byte per weight.

@@ -5,6 +5,8 @@
 //!
 //! GGUF's blocks are described in ggml's `ggml-common.h` (`block_q4_0` and so on).
 
+use std::marker::PhantomData;
+
 use crate::arch::{Dot, F32x4, Simd};
 
 mod bytes;
@@ -17,7 +19,7 @@ pub(crate) use bytes::Q8_0;
 pub(crate) use floats::{F16, F32};
 pub(crate) use nibbles::{Q4_0, Q4_1};
 pub(crate) use planes::{FiveStep, Q5_0, Q5_1, SixStep};
-pub(crate) use super_blocks::{Q4_K, Q5_K, Q6_K};
+pub(crate) use super_blocks::{Q4_K, Q5_K, Q6_K, SuperHeader};
 
 /// Version of how tiles lie in memory: another one whenever the `store` of any format changes,
 /// because model components may hold tiles.
@@ -79,34 +81,59 @@ pub(crate) trait Quantised: Layout {
     type Packed<S: Simd>: Dot<I = S::I>;
     /// Multiplies unpacked weights.
     type Panel<S: Simd>: Dot<I = S::I>;
-    /// A tile's header, read.
-    type Scales<'a, S: Simd>: Scales<S>;
-    /// Reads a tile's header.
-    fn scales<S: Simd>(header: &[u8]) -> Self::Scales<'_, S>;
+    /// Reads what a group's [`Quantised::blocks`] need, if anything.
+    #[inline(always)]
+    fn read_headers<S: Simd>(_group: &[u8], _headers: &mut Vec<SuperHeader>) {}
+    /// A group's blocks, each of [`BLOCK_COLUMNS`].
+    fn blocks<'a, S: Simd>(
+        group: &'a [u8],
+        headers: &'a [SuperHeader],
+    ) -> impl Iterator<Item: Block<S>>;
     /// Unpacks a block's packed weights.
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]);
 }
 
-/// Scales and minima of a tile.
-pub(crate) trait Scales<S: Simd> {
-    /// Four of the 16 rows' scales, times 2^-112. `part` counts [`Quantised::SCALE_COLUMNS`].
+/// The blocks of [`BLOCK_COLUMNS`] at one place of a group's rows. A part has
+/// [`Quantised::SCALE_COLUMNS`].
+pub(crate) trait Block<S: Simd>: Copy {
+    /// The weights from a part on.
+    fn weights(&self, part: usize) -> &[u8];
+    /// Of four rows, times 2^-112.
     fn scale(&self, part: usize, vector: usize) -> S::F;
-    /// Four of the 16 rows' minima in a block, times 2^-112.
-    fn minimum(&self, block: usize, vector: usize) -> S::F;
+    /// Of four rows, times 2^-112.
+    fn minimum(&self, vector: usize) -> S::F;
 }
 
-/// The header of a single block: 16 f16 scales, and 16 f16 minima if there are any.
-pub(crate) struct Halves<'a>(&'a [u8]);
+/// A tile of a single block, with a header of 16 f16 scales, and 16 f16 minima if there are any.
+struct Tile<'a, Q>(&'a [u8], PhantomData<Q>);
 
-impl<S: Simd> Scales<S> for Halves<'_> {
+impl<Q> Clone for Tile<'_, Q> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Q> Copy for Tile<'_, Q> {}
+
+impl<S: Simd, Q: Quantised> Block<S> for Tile<'_, Q> {
+    #[inline(always)]
+    fn weights(&self, _: usize) -> &[u8] {
+        &self.0[Q::HEADER_BYTES..]
+    }
     #[inline(always)]
     fn scale(&self, _: usize, vector: usize) -> S::F {
         header_lanes::<S>(self.0, vector)
     }
     #[inline(always)]
-    fn minimum(&self, _: usize, vector: usize) -> S::F {
+    fn minimum(&self, vector: usize) -> S::F {
         header_lanes::<S>(self.0, 4 + vector)
     }
+}
+
+/// A group's tiles.
+#[inline(always)]
+fn tiles<Q: Quantised>(group: &[u8]) -> impl Iterator<Item = Tile<'_, Q>> {
+    group.chunks_exact(Q::TILE_BYTES).map(|tile| Tile(tile, PhantomData))
 }
 
 /// Four of 16 scales or minima, times 2^-112.

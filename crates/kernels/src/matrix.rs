@@ -204,11 +204,11 @@ impl Matrix {
     /// stands.
     /// # Panics
     /// Unless the activations were prepared with the matrix's columns for that many tokens.
-    pub fn multiply(&self, activations: &Activations, out: &mut [f32]) {
+    pub fn multiply(&self, activations: &mut Activations, out: &mut [f32]) {
         self.multiply_with::<Active>(activations, out);
     }
 
-    pub(crate) fn multiply_with<S: Simd>(&self, activations: &Activations, out: &mut [f32]) {
+    pub(crate) fn multiply_with<S: Simd>(&self, activations: &mut Activations, out: &mut [f32]) {
         assert!(
             activations.columns == self.columns,
             "activations of {} columns for a matrix of {}",
@@ -216,7 +216,7 @@ impl Matrix {
             self.columns
         );
         assert!(
-            out.len().is_multiple_of(self.rows) && out.len() / self.rows <= activations.tokens,
+            out.len() == activations.tokens * self.rows,
             "{} outputs for {} tokens of {} rows",
             out.len(),
             activations.tokens,

@@ -1,12 +1,33 @@
 //! Matrix times vectors. Every output is summed over the columns in ascending order, whatever
 //! the number of tokens and wherever its row lies: batching and splitting change no bit.
 
-use std::hint::black_box;
-use std::marker::PhantomData;
-
-use crate::activations::{Activations, BlockScale};
+use crate::activations::{Activations, BlockScale, Word};
 use crate::arch::{Dot, F32x4, I32x4, Simd};
-use crate::formats::{BLOCK_COLUMNS, Floating, GROUP_ROWS, Quantised, SCALE_SHARE, Scales};
+use crate::formats::{
+    BLOCK_COLUMNS, Block, Floating, GROUP_ROWS, Quantised, SCALE_SHARE, SuperHeader,
+};
+
+/// Runs `$body` for `$k` from 0 to `$count - 1`, at most 31, as straight code. `steps` is `$count`
+/// too, but the compiler must not know: it stands for a way out behind every step, which is never
+/// taken. A loop would look at the epoch in every step and keep the sums in memory meanwhile, and
+/// straight code without ways out makes Cranelift load everything first, more than fits the
+/// registers.
+macro_rules! straight {
+    ($count:expr, $k:ident => $body:block) => {
+        straight!($count, $k => $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16
+            17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
+    };
+    ($count:expr, $k:ident => $body:block, $($number:literal)*) => {{
+        let steps = $count + unknown_zero();
+        'all: { $(
+            if $number >= $count || $number > 0 && $number == steps {
+                break 'all;
+            }
+            let $k = $number;
+            $body
+        )* }
+    }};
+}
 
 /// Where the outputs of a group go.
 pub(crate) struct Output<'a> {
@@ -50,239 +71,205 @@ impl<'a> Output<'a> {
 /// Bytes of a group's unpacked weights for each of its blocks.
 const PANEL_BYTES: usize = GROUP_ROWS * BLOCK_COLUMNS;
 
-/// A group of rows, ready for many tokens.
+/// A group of rows unpacked for many tokens, and its headers for few.
 #[derive(Default)]
-struct Panel {
-    /// Of each [`Quantised::SCALE_COLUMNS`], times 2^-112.
-    scales: Vec<[[f32; 4]; 4]>,
-    /// Of each block, times 2^-112.
-    minima: Vec<[[f32; 4]; 4]>,
+pub(crate) struct Panel {
+    super_headers: Vec<SuperHeader>,
+    /// Of each block.
+    headers: Vec<Header>,
     weights: Vec<u8>,
+}
+
+/// Scales and minima of 16 rows' blocks, times 2^-112.
+#[derive(Clone, Copy, Default)]
+struct Header {
+    scales: [[f32; 4]; 4],
+    /// The scales of the second part where there are two, and so no minima.
+    minima: [[f32; 4]; 4],
 }
 
 impl Panel {
     fn fill<S: Simd, Q: Quantised>(&mut self, group: &[u8]) {
-        let blocks = group.len() / Q::TILE_BYTES * Tile::<Q>::BLOCKS;
-        self.scales.resize(blocks * Tile::<Q>::PARTS, [[0.0; 4]; 4]);
-        self.minima.resize(if Q::HAS_MINIMUM { blocks } else { 0 }, [[0.0; 4]; 4]);
+        let blocks = group.len() / Q::TILE_BYTES * (Q::BLOCK_COLUMNS / BLOCK_COLUMNS);
+        self.headers.resize(blocks, Header::default());
         self.weights.resize(blocks * PANEL_BYTES, 0);
-        for (index, tile) in group.chunks_exact(Q::TILE_BYTES).enumerate() {
-            let (header, packed) = tile.split_at(Q::HEADER_BYTES);
-            let first = index * Tile::<Q>::BLOCKS;
-            let from = Q::scales::<S>(header);
-            let parts = Tile::<Q>::BLOCKS * Tile::<Q>::PARTS;
-            let scales = &mut self.scales[first * Tile::<Q>::PARTS..][..parts];
-            for (part, scales) in scales.iter_mut().enumerate() {
-                for (vector, scales) in scales.iter_mut().enumerate() {
-                    from.scale(part, vector).store(scales);
+        Q::read_headers::<S>(group, &mut self.super_headers);
+        let places = self.headers.iter_mut().zip(self.weights.chunks_exact_mut(PANEL_BYTES));
+        for (block, (header, weights)) in Q::blocks::<S>(group, &self.super_headers).zip(places) {
+            for vector in 0..4 {
+                block.scale(0, vector).store(&mut header.scales[vector]);
+                if Q::HAS_MINIMUM {
+                    block.minimum(vector).store(&mut header.minima[vector]);
+                } else if parts::<Q>() == 2 {
+                    block.scale(1, vector).store(&mut header.minima[vector]);
                 }
             }
-            for (block, minima) in self.minima.iter_mut().skip(first).enumerate() {
-                if block == Tile::<Q>::BLOCKS {
-                    break;
-                }
-                for (vector, minima) in minima.iter_mut().enumerate() {
-                    from.minimum(block, vector).store(minima);
-                }
-            }
-            let weights = self.weights[first * PANEL_BYTES..].chunks_exact_mut(PANEL_BYTES);
-            for (packed, weights) in packed.chunks_exact(Tile::<Q>::BODY_BYTES).zip(weights) {
-                Q::unpack::<S>(packed, weights);
-            }
+            Q::unpack::<S>(block.weights(0), weights);
         }
     }
+
+    #[inline(always)]
+    fn blocks(&self) -> impl Iterator<Item = PanelBlock<'_>> {
+        let blocks = self.headers.iter().zip(self.weights.chunks_exact(PANEL_BYTES));
+        blocks.map(|(header, weights)| PanelBlock { header, weights })
+    }
 }
 
-/// Sizes that follow from a format.
-struct Tile<Q>(PhantomData<Q>);
-
-impl<Q: Quantised> Tile<Q> {
-    /// Blocks of 32 columns.
-    const BLOCKS: usize = Q::BLOCK_COLUMNS / BLOCK_COLUMNS;
-    /// Bytes of a block's packed weights.
-    const BODY_BYTES: usize = (Q::TILE_BYTES - Q::HEADER_BYTES) / Self::BLOCKS;
-    /// Parts of a block with a scale of their own.
-    const PARTS: usize = BLOCK_COLUMNS / Q::SCALE_COLUMNS;
+/// Unpacked.
+#[derive(Clone, Copy)]
+struct PanelBlock<'a> {
+    header: &'a Header,
+    weights: &'a [u8],
 }
 
-/// A tile of a [`Panel`].
-struct PanelScales<'a> {
-    scales: &'a [[[f32; 4]; 4]],
-    minima: &'a [[[f32; 4]; 4]],
-}
-
-impl<S: Simd> Scales<S> for PanelScales<'_> {
+impl<S: Simd> Block<S> for PanelBlock<'_> {
+    #[inline(always)]
+    fn weights(&self, part: usize) -> &[u8] {
+        &self.weights[PANEL_BYTES / 2 * part..]
+    }
     #[inline(always)]
     fn scale(&self, part: usize, vector: usize) -> S::F {
-        S::F::load(&self.scales[part][vector])
+        let Header { scales, minima } = self.header;
+        S::F::load(if part == 0 { &scales[vector] } else { &minima[vector] })
     }
     #[inline(always)]
-    fn minimum(&self, block: usize, vector: usize) -> S::F {
-        S::F::load(&self.minima[block][vector])
+    fn minimum(&self, vector: usize) -> S::F {
+        S::F::load(&self.header.minima[vector])
     }
+}
+
+/// Parts of a block with a scale of their own, one or two.
+const fn parts<Q: Quantised>() -> usize {
+    BLOCK_COLUMNS / Q::SCALE_COLUMNS
 }
 
 /// Multiplies with a matrix of blocks with scales.
 pub(crate) fn quantised<S: Simd, Q: Quantised>(
     matrix: &[u8],
-    activations: &Activations,
+    activations: &mut Activations,
     mut out: Output<'_>,
 ) {
+    let tiles = activations.blocks / (Q::BLOCK_COLUMNS / BLOCK_COLUMNS);
+    let groups = matrix.chunks_exact(tiles * Q::TILE_BYTES).enumerate();
+    let mut panel = std::mem::take(&mut activations.panel);
+    if out.tokens() < S::PANEL_TOKENS_MIN || !Q::UNPACKS {
+        Q::Packed::<S>::round::<S>(activations);
+        for (group, bytes) in groups {
+            Q::read_headers::<S>(bytes, &mut panel.super_headers);
+            let blocks = || Q::blocks::<S>(bytes, &panel.super_headers);
+            all_tokens::<S, Q, Q::Packed<S>, _>(activations, &mut out, group, blocks);
+        }
+    } else {
+        Q::Panel::<S>::round::<S>(activations);
+        for (group, bytes) in groups {
+            panel.fill::<S, Q>(bytes);
+            all_tokens::<S, Q, Q::Panel<S>, _>(activations, &mut out, group, || panel.blocks());
+        }
+    }
+    activations.panel = panel;
+}
+
+/// One group of rows times all tokens, two at a time.
+#[inline(always)]
+fn all_tokens<S: Simd, Q: Quantised, D: Dot<I = S::I>, B: Iterator<Item: Block<S>>>(
+    activations: &Activations,
+    out: &mut Output<'_>,
+    group: usize,
+    blocks: impl Fn() -> B,
+) {
     let tokens = out.tokens();
-    let paired = |pairs: bool| if pairs { tokens - tokens % 2 } else { 0 };
-    let groups = matrix.chunks_exact(activations.blocks / Tile::<Q>::BLOCKS * Q::TILE_BYTES);
-    if tokens < S::PANEL_TOKENS_MIN || !Q::UNPACKS {
-        let x = Tokens::<Q::Packed<S>>::new::<Q>(activations);
-        let paired = paired(<Q::Packed<S> as Dot>::PAIRS_TOKENS);
-        for (group, bytes) in groups.enumerate() {
-            for token in (0..paired).step_by(2) {
-                out.put(token, group, x.times_packed::<S, Q, 2>(bytes, token));
-            }
-            for token in paired..tokens {
-                out.put(token, group, x.times_packed::<S, Q, 1>(bytes, token));
-            }
-        }
-        return;
+    for token in (0..tokens - tokens % 2).step_by(2) {
+        let rounded = D::rounded(activations).tokens::<2>(token, activations.blocks);
+        out.put(token, group, times::<S, Q, D, 2>(blocks(), rounded));
     }
-    let mut panel = Panel::default();
-    let x = Tokens::<Q::Panel<S>>::new::<Q>(activations);
-    let paired = paired(<Q::Panel<S> as Dot>::PAIRS_TOKENS);
-    for (group, bytes) in groups.enumerate() {
-        panel.fill::<S, Q>(bytes);
-        for token in (0..paired).step_by(2) {
-            out.put(token, group, x.times_panel::<S, Q, 2>(&panel, token));
-        }
-        for token in paired..tokens {
-            out.put(token, group, x.times_panel::<S, Q, 1>(&panel, token));
-        }
+    if !tokens.is_multiple_of(2) {
+        let rounded = D::rounded(activations).tokens::<1>(tokens - 1, activations.blocks);
+        out.put(tokens - 1, group, times::<S, Q, D, 1>(blocks(), rounded));
     }
 }
 
-/// The activations as `D` takes them.
-struct Tokens<'a, D: Dot> {
-    x: &'a [D::X],
-    scales: &'a [BlockScale],
-    /// Blocks of a token.
-    blocks: usize,
-    /// Steps of a part of a block. Hidden from the optimiser: Cranelift keeps fewer values alive in a
-    /// rolled loop than in the straight code that LLVM would make of a known number of steps.
-    steps: usize,
-}
-
-impl<'a, D: Dot> Tokens<'a, D> {
-    fn new<Q: Quantised>(activations: &'a Activations) -> Self {
-        Self {
-            x: D::activations(activations),
-            scales: D::scales(activations),
-            blocks: activations.blocks,
-            steps: black_box(Q::SCALE_COLUMNS / D::STEP_COLUMNS),
-        }
-    }
-
-    /// A group of packed rows times N tokens from `token` on.
-    #[inline(always)]
-    fn times_packed<S: Simd, Q: Quantised, const N: usize>(
-        &self,
-        group: &[u8],
-        token: usize,
-    ) -> [[S::F; 4]; N]
-    where
-        D: Dot<I = S::I>,
-    {
-        let tile = |tile: usize| &group[tile * Q::TILE_BYTES..][..Q::TILE_BYTES];
-        self.times::<S, Q, _, N>(
-            token,
-            |index| Q::scales::<S>(&tile(index)[..Q::HEADER_BYTES]),
-            |index| &tile(index)[Q::HEADER_BYTES..],
-        )
-    }
-
-    /// A group of unpacked rows times N tokens from `token` on.
-    #[inline(always)]
-    fn times_panel<S: Simd, Q: Quantised, const N: usize>(
-        &self,
-        panel: &Panel,
-        token: usize,
-    ) -> [[S::F; 4]; N]
-    where
-        D: Dot<I = S::I>,
-    {
-        let blocks = Tile::<Q>::BLOCKS;
-        self.times::<S, Q, _, N>(
-            token,
-            |tile| PanelScales {
-                scales: &panel.scales[tile * blocks * Tile::<Q>::PARTS..],
-                minima: if Q::HAS_MINIMUM { &panel.minima[tile * blocks..] } else { &[] },
-            },
-            |tile| &panel.weights[tile * blocks * PANEL_BYTES..],
-        )
-    }
-
-    #[inline(always)]
-    fn times<'b, S: Simd, Q: Quantised, C: Scales<S>, const N: usize>(
-        &self,
-        token: usize,
-        scales: impl Fn(usize) -> C,
-        weights: impl Fn(usize) -> &'b [u8],
-    ) -> [[S::F; 4]; N]
-    where
-        D: Dot<I = S::I>,
-    {
-        let mut sums = [[S::F::splat(0.0); 4]; N];
-        let parts = Tile::<Q>::PARTS;
-        let part_bytes = self.steps * size_of::<D::Weights>();
-        for tile in 0..self.blocks / Tile::<Q>::BLOCKS {
-            let (scales, weights) = (scales(tile), weights(tile));
-            for part in 0..Tile::<Q>::BLOCKS * parts {
-                let (block, is_low) = (part / parts, part % parts == 0);
-                let places: [usize; N] = std::array::from_fn(|n| {
-                    (token + n) * self.blocks + tile * Tile::<Q>::BLOCKS + block
-                });
-                let x = places.map(|place| {
-                    &self.x[(place * parts + part % parts) * self.steps..][..self.steps]
-                });
-                let totals = self.dot(&weights[part * part_bytes..][..part_bytes], x);
-                for ((sums, totals), place) in sums.iter_mut().zip(totals).zip(places) {
-                    let x = &self.scales[place];
-                    let sum = match parts {
-                        1 => x.sum,
-                        _ if is_low => x.low_sum,
+/// A group of rows times N tokens.
+#[inline(always)]
+fn times<S: Simd, Q: Quantised, D: Dot<I = S::I>, const N: usize>(
+    blocks: impl Iterator<Item: Block<S>>,
+    (words, scales): (&[[D::Word; N]], &[[BlockScale; N]]),
+) -> [[S::F; 4]; N] {
+    let mut sums = [[S::F::splat(0.0); 4]; N];
+    let words = words.chunks_exact(BLOCK_COLUMNS / D::Word::COLUMNS);
+    for ((block, words), scales) in blocks.zip(words).zip(scales) {
+        let part_words = words.len() / parts::<Q>();
+        for part in 0..parts::<Q>() {
+            let words = &words[part * part_words..][..part_words];
+            let totals = dot::<Q, D, N>(block.weights(part), words);
+            straight!(4, vector => {
+                let scale = block.scale(part, vector);
+                for token in 0..N {
+                    let x = &scales[token];
+                    let x_sum = match (parts::<Q>(), part) {
+                        (1, _) => x.sum,
+                        (_, 0) => x.low_sum,
                         _ => x.sum - x.low_sum,
                     };
-                    for vector in 0..4 {
-                        let offset = S::I::splat(Q::OFFSET * sum);
-                        let total = (totals[vector] - offset).to_f32();
-                        let factor = scales.scale(part, vector) * S::F::splat(x.scale);
-                        sums[vector] = S::mul_add(total, factor, sums[vector]);
-                        if Q::HAS_MINIMUM {
-                            let x = S::F::splat(x.scaled_sum);
-                            let minimum = scales.minimum(block, vector);
-                            sums[vector] = S::mul_add(minimum, x, sums[vector]);
-                        }
+                    let offset = S::I::splat(Q::OFFSET * x_sum);
+                    let total = (totals[token][vector] - offset).to_f32();
+                    let factor = scale * S::F::splat(x.scale);
+                    let sum = &mut sums[token][vector];
+                    *sum = S::mul_add(total, factor, *sum);
+                    if Q::HAS_MINIMUM {
+                        let x = S::F::splat(x.scaled_sum);
+                        *sum = S::mul_add(block.minimum(vector), x, *sum);
                     }
                 }
-            }
+            });
         }
-        sums
     }
+    sums
+}
 
-    /// Integer sums over a block.
-    #[inline(always)]
-    fn dot<const N: usize>(&self, weights: &[u8], x: [&[D::X]; N]) -> [[D::I; 4]; N] {
-        let weights = D::weights(weights);
-        let x = x.map(|x| &x[..weights.len()]);
-        let mut sums = [D::zero(); N];
-        let mut totals = [[D::I::splat(0); 4]; N];
-        for step in 0..weights.len() {
+/// Zero, which neither LLVM nor the runtime's compiler can know: the latter sees through
+/// `black_box`, and knows what a memory location holds that was stored to before.
+#[inline(always)]
+fn unknown_zero() -> usize {
+    static ZERO: usize = 0;
+    // SAFETY: a valid, initialised static.
+    unsafe { std::ptr::read_volatile(&raw const ZERO) }
+}
+
+/// Integer sums over a part of a block.
+#[inline(always)]
+fn dot<Q: Quantised, D: Dot, const N: usize>(
+    weights: &[u8],
+    words: &[[D::Word; N]],
+) -> [[D::I; 4]; N] {
+    let weights = D::weights(weights);
+    let mut sums = [D::zero(); N];
+    if N == 1 {
+        straight!(Q::SCALE_COLUMNS / D::STEP_COLUMNS, step => {
+            let words = &words[step / 2 * 2 * D::STEP_WORDS..][..2 * D::STEP_WORDS];
+            let x = D::x_of_two_steps(words.as_flattened())[step % 2];
+            half_step::<D>(&mut sums[0], 0, &weights[step], x);
+            half_step::<D>(&mut sums[0], 1, &weights[step], x);
+        });
+    } else {
+        straight!(Q::SCALE_COLUMNS / D::STEP_COLUMNS * 2, k => {
+            let (step, half) = (k / 2, k % 2);
+            let x = D::x(&words[step * D::STEP_WORDS..][..D::STEP_WORDS]);
             for token in 0..N {
-                sums[token] = D::step(sums[token], &weights[step], &x[token][step]);
+                half_step::<D>(&mut sums[token], half, &weights[step], x[token]);
             }
-        }
-        for (totals, sums) in totals.iter_mut().zip(sums) {
-            *totals = D::totals(sums);
-        }
-        totals
+        });
     }
+    let mut totals = [[D::I::splat(0); 4]; N];
+    for (totals, sums) in totals.iter_mut().zip(sums) {
+        *totals = D::totals(sums);
+    }
+    totals
+}
+
+#[inline(always)]
+fn half_step<D: Dot>(sums: &mut [D::Sum; 4], half: usize, weights: &D::Weights, x: D::X) {
+    let [a, b] = D::half_step([sums[2 * half], sums[2 * half + 1]], weights, half, x);
+    (sums[2 * half], sums[2 * half + 1]) = (a, b);
 }
 
 /// Multiplies with a matrix of numbers.

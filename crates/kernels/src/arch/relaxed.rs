@@ -3,21 +3,14 @@
 use core::arch::wasm32::*;
 use std::marker::PhantomData;
 
-use super::wasm::{Bytes, Five, Floats, Integers, Six, Step, load, store};
+use super::wasm::{self, Bytes, Five, Floats, Integers, Six, Step, load, splat_words, store};
 use super::{Dot, Simd};
-use crate::activations::{Activations, BlockScale};
+use crate::activations::{Activations, Rounded};
 use crate::formats::{FiveStep, SixStep};
 
 /// Relaxed SIMD.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Relaxed;
-
-/// Four bytes in every lane.
-#[inline(always)]
-fn splat_bytes(bytes: &[i8; 4]) -> v128 {
-    // SAFETY: the reference covers the 4 bytes; the instruction asks for no alignment.
-    unsafe { v128_load32_splat(bytes.as_ptr().cast()) }
-}
 
 /// The sum of 16-bit sums. 8 steps of at most 2 * 15 * 127 are 30,480: they stay exact.
 #[inline(always)]
@@ -40,36 +33,40 @@ pub(crate) struct Nibbles;
 
 impl Dot for Nibbles {
     type I = Integers;
+    type Word = [i8; 4];
     const STEP_COLUMNS: usize = 4;
     type Weights = [[u8; 16]; 2];
-    type X = [i8; 4];
+    type X = v128;
     type Sum = v128;
-    const PAIRS_TOKENS: bool = true;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[Self::Weights] {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[i8; 4]] {
+    fn rounded(activations: &Activations) -> &Rounded<[i8; 4]> {
         &activations.bytes
     }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_bytes::<S>();
+    }
     #[inline(always)]
-    fn scales(activations: &Activations) -> &[BlockScale] {
-        &activations.byte_scales
+    fn x<const N: usize>(words: &[[[i8; 4]; N]]) -> [v128; N] {
+        splat_words(&words[0])
+    }
+    #[inline(always)]
+    fn x_of_two_steps(words: &[[i8; 4]]) -> [v128; 2] {
+        splat_words(&[words[0], words[1]])
     }
     #[inline(always)]
     fn zero() -> [v128; 4] {
         [i16x8_splat(0); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [v128; 4], weights: &Self::Weights, x: &[i8; 4]) -> [v128; 4] {
-        let x = splat_bytes(x);
+    fn half_step(mut sums: [v128; 2], weights: &Self::Weights, half: usize, x: v128) -> [v128; 2] {
         let low = u8x16_splat(0x0f);
-        for (j, vector) in weights.iter().enumerate() {
-            let vector = load(vector);
-            sums[2 * j] = add_dot(sums[2 * j], x, v128_and(vector, low));
-            sums[2 * j + 1] = add_dot(sums[2 * j + 1], x, v128_and(u16x8_shr(vector, 4), low));
-        }
+        let vector = load(&weights[half]);
+        sums[0] = add_dot(sums[0], x, v128_and(vector, low));
+        sums[1] = add_dot(sums[1], x, v128_and(u16x8_shr(vector, 4), low));
         sums
     }
     #[inline(always)]
@@ -84,31 +81,37 @@ pub(crate) struct NibblePanel;
 
 impl Dot for NibblePanel {
     type I = Integers;
+    type Word = [i8; 4];
     const STEP_COLUMNS: usize = 4;
-    type Weights = [[u8; 16]; 4];
-    type X = [i8; 4];
+    type Weights = [[[u8; 16]; 2]; 2];
+    type X = v128;
     type Sum = v128;
-    const PAIRS_TOKENS: bool = true;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[Self::Weights] {
-        body.as_chunks().0.as_chunks().0
+        body.as_chunks().0.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[i8; 4]] {
+    fn rounded(activations: &Activations) -> &Rounded<[i8; 4]> {
         &activations.bytes
     }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_bytes::<S>();
+    }
     #[inline(always)]
-    fn scales(activations: &Activations) -> &[BlockScale] {
-        &activations.byte_scales
+    fn x<const N: usize>(words: &[[[i8; 4]; N]]) -> [v128; N] {
+        splat_words(&words[0])
+    }
+    #[inline(always)]
+    fn x_of_two_steps(words: &[[i8; 4]]) -> [v128; 2] {
+        splat_words(&[words[0], words[1]])
     }
     #[inline(always)]
     fn zero() -> [v128; 4] {
         [i16x8_splat(0); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [v128; 4], weights: &Self::Weights, x: &[i8; 4]) -> [v128; 4] {
-        let x = splat_bytes(x);
-        for (sum, vector) in sums.iter_mut().zip(weights) {
+    fn half_step(mut sums: [v128; 2], weights: &Self::Weights, half: usize, x: v128) -> [v128; 2] {
+        for (sum, vector) in sums.iter_mut().zip(&weights[half]) {
             *sum = add_dot(*sum, x, load(vector));
         }
         sums
@@ -126,40 +129,53 @@ pub(crate) struct Joined<T>(PhantomData<T>);
 
 impl<T: Step> Dot for Joined<T> {
     type I = Integers;
+    type Word = [i8; 4];
     const STEP_COLUMNS: usize = 8;
     type Weights = T::Weights;
-    type X = [[i8; 4]; 2];
+    type X = [v128; 2];
     type Sum = v128;
-    const PAIRS_TOKENS: bool = true;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[T::Weights] {
         T::steps(body)
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[[i8; 4]; 2]] {
-        activations.bytes.as_chunks().0
+    fn rounded(activations: &Activations) -> &Rounded<[i8; 4]> {
+        &activations.bytes
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_bytes::<S>();
     }
     #[inline(always)]
-    fn scales(activations: &Activations) -> &[BlockScale] {
-        &activations.byte_scales
+    fn x<const N: usize>(words: &[[[i8; 4]; N]]) -> [[v128; 2]; N] {
+        if N == 1 {
+            let both = splat_words(&[words[0][0], words[1][0]]);
+            return [both; N];
+        }
+        let (first, second) = (splat_words(&words[0]), splat_words(&words[1]));
+        std::array::from_fn(|token| [first[token], second[token]])
     }
     #[inline(always)]
     fn zero() -> [v128; 4] {
         [i32x4_splat(0); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [v128; 4], weights: &T::Weights, x: &[[i8; 4]; 2]) -> [v128; 4] {
-        let (first, second) = (splat_bytes(&x[0]), splat_bytes(&x[1]));
-        let weights = T::bytes(weights, 0).into_iter().zip(T::bytes(weights, 1));
-        for (sum, (low, high)) in sums.iter_mut().zip(weights) {
-            let dot = i16x8_relaxed_dot_i8x16_i7x16(first, low);
-            *sum = i32x4_add(*sum, i32x4_extadd_pairwise_i16x8(add_dot(dot, second, high)));
+    fn half_step(
+        mut sums: [v128; 2],
+        weights: &T::Weights,
+        half: usize,
+        x: [v128; 2],
+    ) -> [v128; 2] {
+        let (first, second) = (T::bytes(weights, 0, half), T::bytes(weights, 1, half));
+        for (index, sum) in sums.iter_mut().enumerate() {
+            let dot = i16x8_relaxed_dot_i8x16_i7x16(x[0], first[index]);
+            let dot = add_dot(dot, x[1], second[index]);
+            *sum = i32x4_add(*sum, i32x4_extadd_pairwise_i16x8(dot));
         }
         sums
     }
     #[inline(always)]
     fn totals(sums: [v128; 4]) -> [Integers; 4] {
-        [Integers(sums[0]), Integers(sums[1]), Integers(sums[2]), Integers(sums[3])]
+        wasm::integers(sums)
     }
 }
 
@@ -174,18 +190,19 @@ impl Step for Whole {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn bytes(weights: &[[u8; 16]; 8], half: usize) -> [v128; 4] {
-        let vector = |index: usize| load(&weights[half * 4 + index]);
-        [vector(0), vector(1), vector(2), vector(3)]
+    fn bytes(weights: &[[u8; 16]; 8], columns: usize, half: usize) -> [v128; 2] {
+        let first = columns * 4 + half * 2;
+        [load(&weights[first]), load(&weights[first + 1])]
     }
 }
 
 #[inline(always)]
 fn unpack<T: Step>(packed: &T::Weights, panel: &mut [u8; 128]) {
-    for (half, panel) in panel.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        for (vector, place) in T::bytes(packed, half).into_iter().zip(panel.as_chunks_mut().0) {
-            store(vector, place);
-        }
+    for (index, places) in panel.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let [low, high] = T::bytes(packed, index / 2, index % 2);
+        let places = places.as_chunks_mut().0;
+        store(low, &mut places[0]);
+        store(high, &mut places[1]);
     }
 }
 
@@ -200,11 +217,21 @@ impl Simd for Relaxed {
     type SixPanel = Joined<Whole>;
     type Bytes = Bytes;
     const ROUNDS_TO_BYTES: bool = true;
-    const PANEL_TOKENS_MIN: usize = 20;
+    const PANEL_TOKENS_MIN: usize = 6;
 
     #[inline(always)]
     fn mul_add(a: Floats, b: Floats, c: Floats) -> Floats {
         Floats(f32x4_relaxed_madd(a.0, b.0, c.0))
+    }
+
+    #[inline(always)]
+    fn store_pairs(values: [Integers; 2], words: &mut [[i16; 2]; 4]) {
+        wasm::store_pairs(values, words);
+    }
+
+    #[inline(always)]
+    fn store_bytes(values: [Integers; 2], words: &mut [[i8; 4]; 2]) {
+        wasm::store_bytes(values, words);
     }
 
     #[inline(always)]

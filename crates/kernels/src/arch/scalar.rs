@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Dot, F32x4, I32x4, Simd};
-use crate::activations::Activations;
+use crate::activations::{Activations, Rounded};
 use crate::formats::{FiveStep, SixStep};
 
 /// Plain arrays.
@@ -161,36 +161,45 @@ pub(crate) struct Nibbles;
 
 impl Dot for Nibbles {
     type I = Integers;
+    type Word = [i16; 2];
     const STEP_COLUMNS: usize = 4;
-    type Weights = [u8; 32];
+    type Weights = [[u8; 16]; 2];
     type X = [[i16; 2]; 2];
     type Sum = Integers;
-    const PAIRS_TOKENS: bool = false;
     #[inline(always)]
-    fn weights(body: &[u8]) -> &[[u8; 32]] {
-        body.as_chunks().0
+    fn weights(body: &[u8]) -> &[Self::Weights] {
+        body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[[i16; 2]; 2]] {
-        activations.pairs.as_chunks().0
+    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+        &activations.pairs
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_pairs::<S>();
+    }
+    #[inline(always)]
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[i16; 2]; 2]; N] {
+        std::array::from_fn(|token| [words[0][token], words[1][token]])
     }
     #[inline(always)]
     fn zero() -> [Integers; 4] {
         [Integers([0; 4]); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [Integers; 4], weights: &[u8; 32], x: &[[i16; 2]; 2]) -> [Integers; 4] {
-        for (pair, half) in sums.as_chunks_mut::<2>().0.iter_mut().zip(weights.as_chunks::<16>().0)
-        {
-            let columns = half.as_chunks::<2>().0;
-            let nibbles = |shift: u32| -> [i16; 8] {
-                std::array::from_fn(|i| (u16::from_le_bytes(columns[i]) >> shift & 15) as i16)
-            };
-            add_pairs(&mut pair[0], nibbles(0), x[0]);
-            add_pairs(&mut pair[0], nibbles(8), x[1]);
-            add_pairs(&mut pair[1], nibbles(4), x[0]);
-            add_pairs(&mut pair[1], nibbles(12), x[1]);
-        }
+    fn half_step(
+        mut sums: [Integers; 2],
+        weights: &Self::Weights,
+        half: usize,
+        x: [[i16; 2]; 2],
+    ) -> [Integers; 2] {
+        let columns = weights[half].as_chunks::<2>().0;
+        let nibbles = |shift: u32| -> [i16; 8] {
+            std::array::from_fn(|i| (u16::from_le_bytes(columns[i]) >> shift & 15) as i16)
+        };
+        add_pairs(&mut sums[0], nibbles(0), x[0]);
+        add_pairs(&mut sums[0], nibbles(8), x[1]);
+        add_pairs(&mut sums[1], nibbles(4), x[0]);
+        add_pairs(&mut sums[1], nibbles(12), x[1]);
         sums
     }
     #[inline(always)]
@@ -205,27 +214,39 @@ pub(crate) struct Bytes;
 
 impl Dot for Bytes {
     type I = Integers;
+    type Word = [i16; 2];
     const STEP_COLUMNS: usize = 2;
-    type Weights = [u8; 32];
+    type Weights = [[u8; 16]; 2];
     type X = [i16; 2];
     type Sum = Integers;
-    const PAIRS_TOKENS: bool = false;
     #[inline(always)]
-    fn weights(body: &[u8]) -> &[[u8; 32]] {
-        body.as_chunks().0
+    fn weights(body: &[u8]) -> &[Self::Weights] {
+        body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[i16; 2]] {
+    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
         &activations.pairs
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_pairs::<S>();
+    }
+    #[inline(always)]
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[i16; 2]; N] {
+        words[0]
     }
     #[inline(always)]
     fn zero() -> [Integers; 4] {
         [Integers([0; 4]); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [Integers; 4], weights: &[u8; 32], x: &[i16; 2]) -> [Integers; 4] {
-        for (sum, rows) in sums.iter_mut().zip(weights.as_chunks::<8>().0) {
-            add_pairs(sum, std::array::from_fn(|i| i16::from(rows[i] as i8)), *x);
+    fn half_step(
+        mut sums: [Integers; 2],
+        weights: &Self::Weights,
+        half: usize,
+        x: [i16; 2],
+    ) -> [Integers; 2] {
+        for (sum, rows) in sums.iter_mut().zip(weights[half].as_chunks::<8>().0) {
+            add_pairs(sum, std::array::from_fn(|i| i16::from(rows[i] as i8)), x);
         }
         sums
     }
@@ -240,8 +261,8 @@ pub(crate) trait Step: Copy {
     /// The bytes that make up a step.
     type Weights: Copy;
     fn steps(body: &[u8]) -> &[Self::Weights];
-    /// One byte per weight: for each half of the columns four vectors of four rows by four columns.
-    fn bytes(weights: &Self::Weights) -> [[[u8; 16]; 4]; 2];
+    /// One byte per weight: four rows by four columns, of the first or the second four columns.
+    fn bytes(weights: &Self::Weights, columns: usize, vector: usize) -> [u8; 16];
 }
 
 /// 5-bit weights.
@@ -254,16 +275,13 @@ pub(crate) struct Six;
 
 /// Joins nibbles with the bits above them, `BITS` for each weight (see `formats::planes`).
 #[inline(always)]
-fn join<const BITS: usize>(nibbles: &[[u8; 16]], planes: &[[u8; 16]]) -> [[[u8; 16]; 4]; 2] {
-    std::array::from_fn(|half| {
-        std::array::from_fn(|vector| {
-            let bit = (half * 4 + vector) * BITS;
-            std::array::from_fn(|byte| {
-                let low = nibbles[half * 2 + vector / 2][byte] >> (vector % 2 * 4) & 15;
-                let high = planes[bit / 8][byte] >> (bit % 8) & ((1 << BITS) - 1);
-                low | high << 4
-            })
-        })
+fn join<const BITS: usize>(step: &[[u8; 16]], columns: usize, vector: usize) -> [u8; 16] {
+    let bit = (columns * 4 + vector) * BITS;
+    let (nibbles, planes) = (&step[columns * 2 + vector / 2], &step[4 + bit / 8]);
+    std::array::from_fn(|byte| {
+        let low = nibbles[byte] >> (vector % 2 * 4) & 15;
+        let high = planes[byte] >> (bit % 8) & ((1 << BITS) - 1);
+        low | high << 4
     })
 }
 
@@ -274,8 +292,8 @@ impl Step for Five {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn bytes(weights: &FiveStep) -> [[[u8; 16]; 4]; 2] {
-        join::<1>(&weights[..4], &weights[4..])
+    fn bytes(weights: &FiveStep, columns: usize, vector: usize) -> [u8; 16] {
+        join::<1>(weights, columns, vector)
     }
 }
 
@@ -286,8 +304,8 @@ impl Step for Six {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn bytes(weights: &SixStep) -> [[[u8; 16]; 4]; 2] {
-        join::<2>(&weights[..4], &weights[4..])
+    fn bytes(weights: &SixStep, columns: usize, vector: usize) -> [u8; 16] {
+        join::<2>(weights, columns, vector)
     }
 }
 
@@ -297,30 +315,43 @@ pub(crate) struct Joined<T>(PhantomData<T>);
 
 impl<T: Step> Dot for Joined<T> {
     type I = Integers;
+    type Word = [i16; 2];
     const STEP_COLUMNS: usize = 8;
     type Weights = T::Weights;
-    type X = [[[i16; 2]; 2]; 2];
+    type X = [[i16; 2]; 4];
     type Sum = Integers;
-    const PAIRS_TOKENS: bool = false;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[T::Weights] {
         T::steps(body)
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[Self::X] {
-        activations.pairs.as_chunks().0.as_chunks().0
+    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+        &activations.pairs
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_pairs::<S>();
+    }
+    #[inline(always)]
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[i16; 2]; 4]; N] {
+        std::array::from_fn(|token| std::array::from_fn(|word| words[word][token]))
     }
     #[inline(always)]
     fn zero() -> [Integers; 4] {
         [Integers([0; 4]); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [Integers; 4], weights: &T::Weights, x: &Self::X) -> [Integers; 4] {
-        for (vectors, x) in T::bytes(weights).iter().zip(x) {
-            for (sum, bytes) in sums.iter_mut().zip(vectors) {
-                let columns = |from: usize| std::array::from_fn(|i| i16::from(bytes[2 * i + from]));
-                add_pairs(sum, columns(0), x[0]);
-                add_pairs(sum, columns(1), x[1]);
+    fn half_step(
+        mut sums: [Integers; 2],
+        weights: &T::Weights,
+        half: usize,
+        x: [[i16; 2]; 4],
+    ) -> [Integers; 2] {
+        for (columns, x) in x.as_chunks::<2>().0.iter().enumerate() {
+            for (index, sum) in sums.iter_mut().enumerate() {
+                let bytes = T::bytes(weights, columns, half * 2 + index);
+                let pairs = |from: usize| std::array::from_fn(|i| i16::from(bytes[2 * i + from]));
+                add_pairs(sum, pairs(0), x[0]);
+                add_pairs(sum, pairs(1), x[1]);
             }
         }
         sums
@@ -334,9 +365,10 @@ impl<T: Step> Dot for Joined<T> {
 /// Puts a step's bytes into the order of [`Bytes`].
 #[inline(always)]
 fn unpack<T: Step>(packed: &T::Weights, panel: &mut [u8; 128]) {
-    for (vectors, panel) in T::bytes(packed).iter().zip(panel.as_chunks_mut::<64>().0) {
-        for (row, columns) in vectors.as_flattened().as_chunks::<4>().0.iter().enumerate() {
-            let [a, b, c, d] = *columns;
+    for (half, panel) in panel.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        for row in 0..16 {
+            let bytes = T::bytes(packed, half, row / 4);
+            let [a, b, c, d] = bytes.as_chunks::<4>().0[row % 4];
             panel[row * 2..][..2].copy_from_slice(&[a, c]);
             panel[32 + row * 2..][..2].copy_from_slice(&[b, d]);
         }
@@ -354,11 +386,23 @@ impl Simd for Scalar {
     type SixPanel = Bytes;
     type Bytes = Bytes;
     const ROUNDS_TO_BYTES: bool = false;
-    const PANEL_TOKENS_MIN: usize = 24;
+    const PANEL_TOKENS_MIN: usize = 4;
 
     #[inline(always)]
     fn mul_add(a: Floats, b: Floats, c: Floats) -> Floats {
         a * b + c
+    }
+
+    #[inline(always)]
+    fn store_pairs([low, high]: [Integers; 2], words: &mut [[i16; 2]; 4]) {
+        let ([a, b, c, d], [e, f, g, h]) =
+            (low.0.map(|value| value as i16), high.0.map(|value| value as i16));
+        *words = [[a, c], [b, d], [e, g], [f, h]];
+    }
+
+    #[inline(always)]
+    fn store_bytes([low, high]: [Integers; 2], words: &mut [[i8; 4]; 2]) {
+        *words = [low.0.map(|value| value as i8), high.0.map(|value| value as i8)];
     }
 
     #[inline(always)]

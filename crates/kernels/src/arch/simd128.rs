@@ -3,67 +3,67 @@
 use core::arch::wasm32::*;
 use std::marker::PhantomData;
 
-use super::wasm::{Bytes, Five, Floats, Integers, Six, Step, load, splat_pair, store};
+use super::wasm::{self, Bytes, Five, Floats, Integers, Six, Step, load, splat_words, store};
 use super::{Dot, Simd};
-use crate::activations::Activations;
+use crate::activations::{Activations, Rounded};
 use crate::formats::{FiveStep, SixStep};
 
 /// Fixed-width SIMD.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Simd128;
 
-/// 4-bit weights, multiplied without unpacking them. A 16-bit lane holds two columns of two rows:
-/// from the lowest nibble up row r column c, row r+4 column c, then column c+1 of both. Masks
-/// leave one nibble in its place, so that it counts 1, 16, 256 times its value (the topmost is
-/// shifted down); each place has its own sum, and shifts at the end make up for it, exactly. At
-/// most 15 * 256 * 32767 * 16 < 2^31.
+/// 4-bit weights. A 16-bit lane holds two columns of two rows: from the lowest nibble up row r
+/// column c, row r+4 column c, then column c+1 of both. Shifts and a mask bring each nibble to the
+/// bottom of its lane.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Nibbles;
 
 impl Dot for Nibbles {
     type I = Integers;
+    type Word = [i16; 2];
     const STEP_COLUMNS: usize = 4;
     type Weights = [[u8; 16]; 2];
-    type X = [[i16; 2]; 2];
     /// Of columns 0 and 2, and of columns 1 and 3.
-    type Sum = [v128; 2];
-    // Sixteen sums would not stay in registers.
-    const PAIRS_TOKENS: bool = false;
+    type X = [v128; 2];
+    type Sum = v128;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[Self::Weights] {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[Self::X] {
-        activations.pairs.as_chunks().0
+    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+        &activations.pairs
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn zero() -> [Self::Sum; 4] {
-        [[i32x4_splat(0); 2]; 4]
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[v128; 2]; N] {
+        std::array::from_fn(|token| splat_words(&[words[0][token], words[1][token]]))
     }
     #[inline(always)]
-    fn step(mut sums: [Self::Sum; 4], weights: &Self::Weights, x: &Self::X) -> [Self::Sum; 4] {
-        // One load and two shuffles: Cranelift makes three instructions of a load into all lanes.
-        // SAFETY: the reference covers the 8 bytes; the instruction asks for no alignment.
-        let x = unsafe { v128_load64_zero(x.as_ptr().cast()) };
-        let even = i32x4_shuffle::<0, 0, 0, 0>(x, x);
-        let odd = i32x4_shuffle::<1, 1, 1, 1>(x, x);
-        for (vector, sums) in weights.iter().zip(sums.as_chunks_mut::<2>().0) {
-            let vector = load(vector);
-            let add =
-                |sum: &mut v128, weights, x| *sum = i32x4_add(*sum, i32x4_dot_i16x8(weights, x));
-            add(&mut sums[0][0], v128_and(vector, i16x8_splat(0x000f)), even);
-            add(&mut sums[0][1], v128_and(vector, i16x8_splat(0x0f00)), odd);
-            add(&mut sums[1][0], v128_and(vector, i16x8_splat(0x00f0)), even);
-            add(&mut sums[1][1], u16x8_shr(vector, 12), odd);
-        }
+    fn zero() -> [v128; 4] {
+        [i32x4_splat(0); 4]
+    }
+    #[inline(always)]
+    fn half_step(
+        mut sums: [v128; 2],
+        weights: &Self::Weights,
+        half: usize,
+        [even, odd]: [v128; 2],
+    ) -> [v128; 2] {
+        let low = i16x8_splat(0x000f);
+        let vector = load(&weights[half]);
+        let add = |sum: &mut v128, weights, x| *sum = i32x4_add(*sum, i32x4_dot_i16x8(weights, x));
+        add(&mut sums[0], v128_and(vector, low), even);
+        add(&mut sums[0], v128_and(u16x8_shr(vector, 8), low), odd);
+        add(&mut sums[1], v128_and(u16x8_shr(vector, 4), low), even);
+        add(&mut sums[1], u16x8_shr(vector, 12), odd);
         sums
     }
     #[inline(always)]
-    fn totals([a, b, c, d]: [Self::Sum; 4]) -> [Integers; 4] {
-        let row = |[even, odd]: [v128; 2]| Integers(i32x4_add(even, i32x4_shr(odd, 8)));
-        let row_4 = |[even, odd]: [v128; 2]| Integers(i32x4_add(i32x4_shr(even, 4), odd));
-        [row(a), row_4(b), row(c), row_4(d)]
+    fn totals(sums: [v128; 4]) -> [Integers; 4] {
+        wasm::integers(sums)
     }
 }
 
@@ -73,52 +73,69 @@ pub(crate) struct Joined<T>(PhantomData<T>);
 
 impl<T: Step> Dot for Joined<T> {
     type I = Integers;
+    type Word = [i16; 2];
     const STEP_COLUMNS: usize = 8;
     type Weights = T::Weights;
-    type X = [[[i16; 2]; 2]; 2];
+    /// Of columns 0 and 2, 1 and 3, then of the next four.
+    type X = [[v128; 2]; 2];
     type Sum = v128;
-    const PAIRS_TOKENS: bool = true;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[T::Weights] {
         T::steps(body)
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[Self::X] {
-        activations.pairs.as_chunks().0.as_chunks().0
+    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+        &activations.pairs
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_pairs::<S>();
+    }
+    #[inline(always)]
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[v128; 2]; 2]; N] {
+        std::array::from_fn(|token| {
+            let four = |first: usize| splat_words(&[words[first][token], words[first + 1][token]]);
+            [four(0), four(2)]
+        })
     }
     #[inline(always)]
     fn zero() -> [v128; 4] {
         [i32x4_splat(0); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [v128; 4], weights: &T::Weights, x: &Self::X) -> [v128; 4] {
-        for (half, x) in x.iter().enumerate() {
-            let (even, odd) = (splat_pair(&x[0]), splat_pair(&x[1]));
-            for (sum, bytes) in sums.iter_mut().zip(T::bytes(weights, half)) {
-                *sum = i32x4_add(*sum, i32x4_dot_i16x8(v128_and(bytes, u16x8_splat(0xff)), even));
-                *sum = i32x4_add(*sum, i32x4_dot_i16x8(u16x8_shr(bytes, 8), odd));
-            }
+    fn half_step(
+        mut sums: [v128; 2],
+        weights: &T::Weights,
+        half: usize,
+        x: [[v128; 2]; 2],
+    ) -> [v128; 2] {
+        let add = |sum: &mut v128, weights, x| *sum = i32x4_add(*sum, i32x4_dot_i16x8(weights, x));
+        for (columns, [even, odd]) in x.into_iter().enumerate() {
+            let [low, high] = T::bytes(weights, columns, half);
+            add(&mut sums[0], v128_and(low, u16x8_splat(0xff)), even);
+            add(&mut sums[0], u16x8_shr(low, 8), odd);
+            add(&mut sums[1], v128_and(high, u16x8_splat(0xff)), even);
+            add(&mut sums[1], u16x8_shr(high, 8), odd);
         }
         sums
     }
     #[inline(always)]
     fn totals(sums: [v128; 4]) -> [Integers; 4] {
-        [Integers(sums[0]), Integers(sums[1]), Integers(sums[2]), Integers(sums[3])]
+        wasm::integers(sums)
     }
 }
 
 /// Puts a step's bytes into the order of [`Bytes`].
 #[inline(always)]
 fn unpack<T: Step>(packed: &T::Weights, panel: &mut [u8; 128]) {
-    for (half, panel) in panel.as_chunks_mut::<64>().0.iter_mut().enumerate() {
-        let [a, b, c, d] = T::bytes(packed, half);
-        let places = panel.as_chunks_mut::<16>().0;
-        let even = |vector| v128_and(vector, u16x8_splat(0xff));
-        let odd = |vector| u16x8_shr(vector, 8);
-        store(u8x16_narrow_i16x8(even(a), even(b)), &mut places[0]);
-        store(u8x16_narrow_i16x8(even(c), even(d)), &mut places[1]);
-        store(u8x16_narrow_i16x8(odd(a), odd(b)), &mut places[2]);
-        store(u8x16_narrow_i16x8(odd(c), odd(d)), &mut places[3]);
+    for (columns, panel) in panel.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        let (even_places, odd_places) = panel.as_chunks_mut::<16>().0.split_at_mut(2);
+        for half in 0..2 {
+            let [low, high] = T::bytes(packed, columns, half);
+            let even = |vector| v128_and(vector, u16x8_splat(0xff));
+            store(u8x16_narrow_i16x8(even(low), even(high)), &mut even_places[half]);
+            let odd = |vector| u16x8_shr(vector, 8);
+            store(u8x16_narrow_i16x8(odd(low), odd(high)), &mut odd_places[half]);
+        }
     }
 }
 
@@ -133,11 +150,21 @@ impl Simd for Simd128 {
     type SixPanel = Bytes;
     type Bytes = Bytes;
     const ROUNDS_TO_BYTES: bool = false;
-    const PANEL_TOKENS_MIN: usize = 24;
+    const PANEL_TOKENS_MIN: usize = 2;
 
     #[inline(always)]
     fn mul_add(a: Floats, b: Floats, c: Floats) -> Floats {
         a * b + c
+    }
+
+    #[inline(always)]
+    fn store_pairs(values: [Integers; 2], words: &mut [[i16; 2]; 4]) {
+        wasm::store_pairs(values, words);
+    }
+
+    #[inline(always)]
+    fn store_bytes(values: [Integers; 2], words: &mut [[i8; 4]; 2]) {
+        wasm::store_bytes(values, words);
     }
 
     #[inline(always)]

@@ -3,8 +3,8 @@
 use core::arch::wasm32::*;
 use std::ops::{Add, Div, Mul, Sub};
 
-use super::{Dot, F32x4, I32x4};
-use crate::activations::Activations;
+use super::{Dot, F32x4, I32x4, Simd};
+use crate::activations::{Activations, Rounded, Word};
 use crate::formats::{FiveStep, SixStep};
 
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +48,46 @@ fn load_four(bytes: &[u8; 4]) -> v128 {
     unsafe { v128_load32_zero(bytes.as_ptr().cast()) }
 }
 
-/// Two i16 in every lane.
+/// Each of the words in every lane of a vector. For two, one load and two shuffles: Cranelift
+/// makes three instructions of a load into all lanes.
 #[inline(always)]
-pub(crate) fn splat_pair(pair: &[i16; 2]) -> v128 {
-    // SAFETY: the reference covers the 4 bytes; the instruction asks for no alignment.
-    unsafe { v128_load32_splat(pair.as_ptr().cast()) }
+pub(crate) fn splat_words<W: Word, const N: usize>(words: &[W; N]) -> [v128; N] {
+    const { assert!(size_of::<W>() == 4 && N <= 2) }
+    let words = words.as_ptr();
+    if N == 2 {
+        // SAFETY: two words are 8 bytes; the instruction asks for no alignment.
+        let both = unsafe { v128_load64_zero(words.cast()) };
+        let lanes =
+            [i32x4_shuffle::<0, 0, 0, 0>(both, both), i32x4_shuffle::<1, 1, 1, 1>(both, both)];
+        std::array::from_fn(|word| lanes[word])
+    } else {
+        // SAFETY: a word is 4 bytes; the instruction asks for no alignment.
+        std::array::from_fn(|word| unsafe { v128_load32_splat(words.add(word).cast()) })
+    }
+}
+
+/// Eight values that fit 16 bits, narrowed.
+#[inline(always)]
+pub(crate) fn narrow([low, high]: [Integers; 2]) -> v128 {
+    i16x8_narrow_i32x4(low.0, high.0)
+}
+
+/// [`super::Simd::store_pairs`]
+#[inline(always)]
+pub(crate) fn store_pairs(values: [Integers; 2], words: &mut [[i16; 2]; 4]) {
+    let values = narrow(values);
+    let pairs = i16x8_shuffle::<0, 2, 1, 3, 4, 6, 5, 7>(values, values);
+    // SAFETY: the reference covers the 16 bytes; `v128_store` asks for no alignment.
+    unsafe { v128_store(words.as_mut_ptr().cast(), pairs) }
+}
+
+/// [`super::Simd::store_bytes`]
+#[inline(always)]
+pub(crate) fn store_bytes(values: [Integers; 2], words: &mut [[i8; 4]; 2]) {
+    let values = narrow(values);
+    let bytes = i8x16_narrow_i16x8(values, values);
+    // SAFETY: the reference covers the 8 bytes; the instruction asks for no alignment.
+    unsafe { v128_store64_lane::<0>(bytes, words.as_mut_ptr().cast()) }
 }
 
 /// Writes sixteen bytes.
@@ -169,6 +204,12 @@ impl I32x4 for Integers {
     }
 }
 
+/// Written out: LLVM leaves `map` on an array of vectors a call.
+#[inline(always)]
+pub(crate) fn integers([a, b, c, d]: [v128; 4]) -> [Integers; 4] {
+    [Integers(a), Integers(b), Integers(c), Integers(d)]
+}
+
 /// 8-bit weights, widened to 16 bits. Relaxed SIMD has nothing better for them: its dot product
 /// leaves open what the top bit of the second operand means.
 #[derive(Debug, Clone, Copy)]
@@ -176,11 +217,11 @@ pub(crate) struct Bytes;
 
 impl Dot for Bytes {
     type I = Integers;
+    type Word = [i16; 2];
     const STEP_COLUMNS: usize = 2;
-    type Weights = [[i8; 8]; 4];
-    type X = [i16; 2];
+    type Weights = [[[i8; 8]; 2]; 2];
+    type X = v128;
     type Sum = v128;
-    const PAIRS_TOKENS: bool = true;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[Self::Weights] {
         let steps = body.as_chunks::<32>().0;
@@ -188,17 +229,27 @@ impl Dot for Bytes {
         unsafe { std::slice::from_raw_parts(steps.as_ptr().cast(), steps.len()) }
     }
     #[inline(always)]
-    fn activations(activations: &Activations) -> &[[i16; 2]] {
+    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
         &activations.pairs
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_pairs::<S>();
+    }
+    #[inline(always)]
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [v128; N] {
+        splat_words(&words[0])
+    }
+    #[inline(always)]
+    fn x_of_two_steps(words: &[[i16; 2]]) -> [v128; 2] {
+        splat_words(&[words[0], words[1]])
     }
     #[inline(always)]
     fn zero() -> [v128; 4] {
         [i32x4_splat(0); 4]
     }
     #[inline(always)]
-    fn step(mut sums: [v128; 4], weights: &Self::Weights, x: &[i16; 2]) -> [v128; 4] {
-        let x = splat_pair(x);
-        for (sum, rows) in sums.iter_mut().zip(weights) {
+    fn half_step(mut sums: [v128; 2], weights: &Self::Weights, half: usize, x: v128) -> [v128; 2] {
+        for (sum, rows) in sums.iter_mut().zip(&weights[half]) {
             // SAFETY: the reference covers the 8 bytes; the instruction asks for no alignment.
             let rows = unsafe { i16x8_load_extend_i8x8(rows.as_ptr()) };
             *sum = i32x4_add(*sum, i32x4_dot_i16x8(rows, x));
@@ -207,7 +258,7 @@ impl Dot for Bytes {
     }
     #[inline(always)]
     fn totals(sums: [v128; 4]) -> [Integers; 4] {
-        [Integers(sums[0]), Integers(sums[1]), Integers(sums[2]), Integers(sums[3])]
+        integers(sums)
     }
 }
 
@@ -216,8 +267,9 @@ pub(crate) trait Step: Copy {
     /// The bytes that make up a step.
     type Weights: Copy;
     fn steps(body: &[u8]) -> &[Self::Weights];
-    /// One byte per weight: four vectors of four rows by four columns, of one half of the columns.
-    fn bytes(weights: &Self::Weights, half: usize) -> [v128; 4];
+    /// One byte per weight: two vectors of four rows by four columns, of the first or the second
+    /// four columns and the first or the second eight rows.
+    fn bytes(weights: &Self::Weights, columns: usize, half: usize) -> [v128; 2];
 }
 
 /// 5-bit weights.
@@ -228,20 +280,20 @@ pub(crate) struct Five;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Six;
 
-/// Joins nibbles with the bits above them, `BITS` for each weight, from bit `from` of `planes` on
-/// (see `formats::planes`).
+/// Joins nibbles with the bits above them, `BITS` for each weight (see `formats::planes`).
 #[inline(always)]
-fn join<const BITS: u32>(nibbles: &[[u8; 16]], planes: &[u8; 16], from: u32) -> [v128; 4] {
-    let planes = load(planes);
-    let (first, second) = (load(&nibbles[0]), load(&nibbles[1]));
+fn join<const BITS: u32>(step: &[[u8; 16]], columns: usize, half: usize) -> [v128; 2] {
+    let first_bit = (columns * 4 + half * 2) as u32 * BITS;
+    let nibbles = load(&step[columns * 2 + half]);
+    let planes = load(&step[4 + first_bit as usize / 8]);
     let join = |low: v128, vector: u32| {
         // Moves the bits to bit 4 of their byte; what crosses into other bits is masked.
-        let bit = from + vector * BITS;
+        let bit = first_bit % 8 + vector * BITS;
         let high = if bit <= 4 { u16x8_shl(planes, 4 - bit) } else { u16x8_shr(planes, bit - 4) };
         let high = v128_and(high, u8x16_splat(((1 << BITS) - 1) << 4));
         v128_or(v128_and(low, u8x16_splat(0x0f)), high)
     };
-    [join(first, 0), join(u16x8_shr(first, 4), 1), join(second, 2), join(u16x8_shr(second, 4), 3)]
+    [join(nibbles, 0), join(u16x8_shr(nibbles, 4), 1)]
 }
 
 impl Step for Five {
@@ -251,8 +303,8 @@ impl Step for Five {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn bytes(weights: &FiveStep, half: usize) -> [v128; 4] {
-        join::<1>(&weights[half * 2..][..2], &weights[4], half as u32 * 4)
+    fn bytes(weights: &FiveStep, columns: usize, half: usize) -> [v128; 2] {
+        join::<1>(weights, columns, half)
     }
 }
 
@@ -263,7 +315,7 @@ impl Step for Six {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn bytes(weights: &SixStep, half: usize) -> [v128; 4] {
-        join::<2>(&weights[half * 2..][..2], &weights[4 + half], 0)
+    fn bytes(weights: &SixStep, columns: usize, half: usize) -> [v128; 2] {
+        join::<2>(weights, columns, half)
     }
 }

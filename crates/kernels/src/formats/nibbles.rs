@@ -2,7 +2,7 @@
 //! first 16 holds row `r` in its low and row `r + 4` in its high nibble at column `4s + c`; the
 //! second 16 hold rows 8 to 15 alike. GGUF has columns `i` and `i + 16` in byte `i`.
 
-use super::{BLOCK_COLUMNS, GROUP_ROWS, Halves, Layout, Quantised, half_to_f32};
+use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tiles};
 use crate::arch::Simd;
 
 /// Scale; weights from -8 to 7.
@@ -80,10 +80,9 @@ impl Quantised for Q4_0 {
     const UNPACKS: bool = true;
     type Packed<S: Simd> = S::Nibbles;
     type Panel<S: Simd> = S::NibblePanel;
-    type Scales<'a, S: Simd> = Halves<'a>;
     #[inline(always)]
-    fn scales<S: Simd>(header: &[u8]) -> Halves<'_> {
-        Halves(header)
+    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
+        tiles::<Self>(group)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
@@ -116,10 +115,9 @@ impl Quantised for Q4_1 {
     const UNPACKS: bool = true;
     type Packed<S: Simd> = S::Nibbles;
     type Panel<S: Simd> = S::NibblePanel;
-    type Scales<'a, S: Simd> = Halves<'a>;
     #[inline(always)]
-    fn scales<S: Simd>(header: &[u8]) -> Halves<'_> {
-        Halves(header)
+    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
+        tiles::<Self>(group)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {

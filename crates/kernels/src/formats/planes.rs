@@ -5,7 +5,7 @@
 //! next to row `r + 4`, and so on; 6-bit weights have a plane for each half.
 
 use super::nibbles::place;
-use super::{BLOCK_COLUMNS, GROUP_ROWS, Halves, Layout, Quantised, half_to_f32};
+use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tiles};
 use crate::arch::Simd;
 
 /// A step of 5-bit weights: 8 columns of 16 rows.
@@ -105,10 +105,9 @@ impl Quantised for Q5_0 {
     const UNPACKS: bool = true;
     type Packed<S: Simd> = S::Fives;
     type Panel<S: Simd> = S::SixPanel;
-    type Scales<'a, S: Simd> = Halves<'a>;
     #[inline(always)]
-    fn scales<S: Simd>(header: &[u8]) -> Halves<'_> {
-        Halves(header)
+    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
+        tiles::<Self>(group)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
@@ -141,10 +140,9 @@ impl Quantised for Q5_1 {
     const UNPACKS: bool = true;
     type Packed<S: Simd> = S::Fives;
     type Panel<S: Simd> = S::SixPanel;
-    type Scales<'a, S: Simd> = Halves<'a>;
     #[inline(always)]
-    fn scales<S: Simd>(header: &[u8]) -> Halves<'_> {
-        Halves(header)
+    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
+        tiles::<Self>(group)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {

@@ -7,9 +7,11 @@
 //! Q6_K: 16 scales in f16, then for each 16 columns a signed byte of each row.
 //! So a tile has the size of its blocks in GGUF.
 
+use std::marker::PhantomData;
+
 use super::planes::{self, unpack_fives};
 use super::{
-    BLOCK_COLUMNS, GROUP_ROWS, Layout, Quantised, Scales, half_to_f32, header_lanes, nibbles,
+    BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, half_to_f32, header_lanes, nibbles,
 };
 use crate::arch::{F32x4, I32x4, Simd};
 
@@ -44,8 +46,7 @@ pub(crate) struct Q6_K;
 /// (ggml-quants.c, `get_scale_min_k4`): the first four of both lie in the low bits of bytes 0 to
 /// 7, the last four in the nibbles of bytes 8 to 11 and the high bits of bytes 0 to 7.
 #[inline(always)]
-fn unpack_sixes<const LANES: usize>(packed: &[[u8; LANES]]) -> [[u8; LANES]; 2 * BLOCKS] {
-    let mut out = [[0; LANES]; 2 * BLOCKS];
+fn unpack_sixes<const LANES: usize>(packed: &[[u8; LANES]], out: &mut [[u8; LANES]; 2 * BLOCKS]) {
     for block in 0..4 {
         for lane in 0..LANES {
             let [scale, minimum, both] =
@@ -56,50 +57,100 @@ fn unpack_sixes<const LANES: usize>(packed: &[[u8; LANES]]) -> [[u8; LANES]; 2 *
             out[BLOCKS + block + 4][lane] = both >> 4 | minimum >> 2 & 0x30;
         }
     }
-    out
 }
 
-/// Scales and minima of a tile of Q4_K or Q5_K.
-pub(crate) struct Unpacked<S: Simd> {
-    /// Of each block 16 rows' scales, then likewise minima.
-    bytes: [[u8; GROUP_ROWS]; 2 * BLOCKS],
-    scales: [S::F; 4],
-    /// Negated.
-    minima: [S::F; 4],
+/// The header of a tile, read.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct SuperHeader {
+    /// Of the 16 rows, times 2^-112.
+    scales: [[f32; 4]; 4],
+    /// Likewise, negated.
+    minima: [[f32; 4]; 4],
+    /// In Q4_K and Q5_K the 16 rows' scales of each block, then likewise minima; in Q6_K the rows'
+    /// scales of each 16 columns, signed.
+    small: [[u8; GROUP_ROWS]; 2 * BLOCKS],
 }
 
-impl<S: Simd> Unpacked<S> {
-    #[inline(always)]
-    fn new(header: &[u8]) -> Self {
-        let (halves, packed) = header[..HEADER_BYTES].split_at(64);
-        Self {
-            bytes: unpack_sixes::<GROUP_ROWS>(packed.as_chunks().0),
-            scales: lanes::<S>(halves),
-            minima: lanes::<S>(&halves[32..]).map(|minimum| S::F::splat(0.0) - minimum),
+/// Reads the headers of a group of Q4_K or Q5_K.
+#[inline(always)]
+fn read_headers<S: Simd, Q: Quantised>(group: &[u8], headers: &mut Vec<SuperHeader>) {
+    headers.resize(group.len() / Q::TILE_BYTES, SuperHeader::default());
+    for (tile, header) in group.chunks_exact(Q::TILE_BYTES).zip(headers) {
+        let (halves, small) =
+            tile[..Q::HEADER_BYTES].split_at(if Q::HAS_MINIMUM { 64 } else { 32 });
+        for vector in 0..4 {
+            header_lanes::<S>(halves, vector).store(&mut header.scales[vector]);
+            if Q::HAS_MINIMUM {
+                let minimum = S::F::splat(0.0) - header_lanes::<S>(halves, 4 + vector);
+                minimum.store(&mut header.minima[vector]);
+            }
+        }
+        if Q::HAS_MINIMUM {
+            unpack_sixes(small.as_chunks().0, &mut header.small);
+        } else {
+            header.small.as_flattened_mut().copy_from_slice(small);
         }
     }
+}
 
-    #[inline(always)]
-    fn small(&self, index: usize, vector: usize) -> S::F {
-        S::I::load_unsigned(&self.bytes[index].as_chunks().0[vector]).to_f32()
+/// A block of a tile.
+struct SuperBlock<'a, Q> {
+    header: &'a SuperHeader,
+    weights: &'a [u8],
+    index: usize,
+    format: PhantomData<Q>,
+}
+
+impl<Q> Clone for SuperBlock<'_, Q> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
 
-impl<S: Simd> Scales<S> for Unpacked<S> {
+impl<Q> Copy for SuperBlock<'_, Q> {}
+
+/// Bytes of a block's packed weights.
+const fn body_bytes<Q: Quantised>() -> usize {
+    (Q::TILE_BYTES - Q::HEADER_BYTES) / BLOCKS
+}
+
+#[inline(always)]
+fn blocks<'a, Q: Quantised>(
+    group: &'a [u8],
+    headers: &'a [SuperHeader],
+) -> impl Iterator<Item = SuperBlock<'a, Q>> {
+    let (tiles, headers) = (group.chunks_exact(Q::TILE_BYTES), headers.iter());
+    tiles.zip(headers).flat_map(|(tile, header)| {
+        let blocks = tile[Q::HEADER_BYTES..].chunks_exact(body_bytes::<Q>()).enumerate();
+        blocks.map(move |(index, weights)| SuperBlock {
+            header,
+            weights,
+            index,
+            format: PhantomData,
+        })
+    })
+}
+
+impl<S: Simd, Q: Quantised> Block<S> for SuperBlock<'_, Q> {
+    #[inline(always)]
+    fn weights(&self, part: usize) -> &[u8] {
+        &self.weights[body_bytes::<Q>() / (BLOCK_COLUMNS / Q::SCALE_COLUMNS) * part..]
+    }
     #[inline(always)]
     fn scale(&self, part: usize, vector: usize) -> S::F {
-        self.small(part, vector) * self.scales[vector]
+        let parts = BLOCK_COLUMNS / Q::SCALE_COLUMNS;
+        let small = &self.header.small[self.index * parts + part].as_chunks().0[vector];
+        let small = match Q::HAS_MINIMUM {
+            true => S::I::load_unsigned(small),
+            false => S::I::load_signed(small),
+        };
+        small.to_f32() * S::F::load(&self.header.scales[vector])
     }
     #[inline(always)]
-    fn minimum(&self, block: usize, vector: usize) -> S::F {
-        self.small(BLOCKS + block, vector) * self.minima[vector]
+    fn minimum(&self, vector: usize) -> S::F {
+        let small = &self.header.small[BLOCKS + self.index].as_chunks().0[vector];
+        S::I::load_unsigned(small).to_f32() * S::F::load(&self.header.minima[vector])
     }
-}
-
-/// All 16 rows' f16 numbers.
-#[inline(always)]
-fn lanes<S: Simd>(halves: &[u8]) -> [S::F; 4] {
-    [0, 1, 2, 3].map(|vector| header_lanes::<S>(halves, vector))
 }
 
 /// Puts a row's scales and minima into the header of Q4_K or Q5_K.
@@ -119,16 +170,12 @@ fn load_header(header: &[u8], lane: usize) -> [(f32, f32); BLOCKS] {
     for (byte, lanes) in packed.iter_mut().zip(header[64..].as_chunks::<16>().0) {
         *byte = [lanes[lane]];
     }
-    let bytes = unpack_sixes(&packed);
+    let mut bytes = [[0]; 2 * BLOCKS];
+    unpack_sixes(&packed, &mut bytes);
     std::array::from_fn(|block| {
         let [[small_scale], [small_minimum]] = [bytes[block], bytes[BLOCKS + block]];
         (scale * f32::from(small_scale), minimum * f32::from(small_minimum))
     })
-}
-
-/// Bytes of a block's packed weights.
-const fn body_bytes(bits: usize) -> usize {
-    GROUP_ROWS * BLOCK_COLUMNS * bits / 8
 }
 
 impl Layout for Q4_K {
@@ -139,14 +186,14 @@ impl Layout for Q4_K {
         let (header, body) = tile.split_at_mut(HEADER_BYTES);
         store_header(header, lane, block);
         // 32 bytes hold two blocks, one in the low and one in the high nibbles.
-        let pairs = body.chunks_exact_mut(2 * body_bytes(4));
+        let pairs = body.chunks_exact_mut(2 * body_bytes::<Self>());
         for (body, bytes) in pairs.zip(block[16..].chunks_exact(BLOCK_COLUMNS)) {
             nibbles::store(body, lane, bytes);
         }
     }
     fn load(tile: &[u8], lane: usize, out: &mut [f32]) {
         let (header, body) = tile.split_at(HEADER_BYTES);
-        let blocks = body.chunks_exact(body_bytes(4)).zip(load_header(header, lane));
+        let blocks = body.chunks_exact(body_bytes::<Self>()).zip(load_header(header, lane));
         for ((body, (scale, minimum)), out) in blocks.zip(out.chunks_exact_mut(BLOCK_COLUMNS)) {
             nibbles::load(body, lane, out, |weight| weight * scale - minimum);
         }
@@ -160,10 +207,16 @@ impl Quantised for Q4_K {
     const UNPACKS: bool = true;
     type Packed<S: Simd> = S::Nibbles;
     type Panel<S: Simd> = S::NibblePanel;
-    type Scales<'a, S: Simd> = Unpacked<S>;
     #[inline(always)]
-    fn scales<S: Simd>(header: &[u8]) -> Unpacked<S> {
-        Unpacked::new(header)
+    fn read_headers<S: Simd>(group: &[u8], headers: &mut Vec<SuperHeader>) {
+        read_headers::<S, Self>(group, headers);
+    }
+    #[inline(always)]
+    fn blocks<'a, S: Simd>(
+        group: &'a [u8],
+        headers: &'a [SuperHeader],
+    ) -> impl Iterator<Item: Block<S>> {
+        blocks::<Self>(group, headers)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
@@ -203,33 +256,20 @@ impl Quantised for Q5_K {
     const UNPACKS: bool = true;
     type Packed<S: Simd> = S::Fives;
     type Panel<S: Simd> = S::SixPanel;
-    type Scales<'a, S: Simd> = Unpacked<S>;
     #[inline(always)]
-    fn scales<S: Simd>(header: &[u8]) -> Unpacked<S> {
-        Unpacked::new(header)
+    fn read_headers<S: Simd>(group: &[u8], headers: &mut Vec<SuperHeader>) {
+        read_headers::<S, Self>(group, headers);
+    }
+    #[inline(always)]
+    fn blocks<'a, S: Simd>(
+        group: &'a [u8],
+        headers: &'a [SuperHeader],
+    ) -> impl Iterator<Item: Block<S>> {
+        blocks::<Self>(group, headers)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
         unpack_fives::<S>(packed, panel);
-    }
-}
-
-/// Scales of a tile of Q6_K.
-pub(crate) struct SixScales<'a, S: Simd> {
-    /// Of each 16 columns 16 rows' scales.
-    bytes: &'a [[u8; GROUP_ROWS]],
-    scales: [S::F; 4],
-}
-
-impl<S: Simd> Scales<S> for SixScales<'_, S> {
-    #[inline(always)]
-    fn scale(&self, part: usize, vector: usize) -> S::F {
-        let small = S::I::load_signed(&self.bytes[part].as_chunks().0[vector]).to_f32();
-        small * self.scales[vector]
-    }
-    #[inline(always)]
-    fn minimum(&self, _: usize, _: usize) -> S::F {
-        S::F::splat(0.0)
     }
 }
 
@@ -274,11 +314,16 @@ impl Quantised for Q6_K {
     const UNPACKS: bool = true;
     type Packed<S: Simd> = S::Sixes;
     type Panel<S: Simd> = S::SixPanel;
-    type Scales<'a, S: Simd> = SixScales<'a, S>;
     #[inline(always)]
-    fn scales<S: Simd>(header: &[u8]) -> SixScales<'_, S> {
-        let (halves, bytes) = header[..SIX_HEADER_BYTES].split_at(32);
-        SixScales { bytes: bytes.as_chunks().0, scales: lanes::<S>(halves) }
+    fn read_headers<S: Simd>(group: &[u8], headers: &mut Vec<SuperHeader>) {
+        read_headers::<S, Self>(group, headers);
+    }
+    #[inline(always)]
+    fn blocks<'a, S: Simd>(
+        group: &'a [u8],
+        headers: &'a [SuperHeader],
+    ) -> impl Iterator<Item: Block<S>> {
+        blocks::<Self>(group, headers)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {

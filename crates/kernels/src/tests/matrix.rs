@@ -210,9 +210,9 @@ fn cases() -> Vec<Case> {
 
 fn multiply<S: Simd>(matrix: &Matrix, x: &[f32]) -> Vec<f32> {
     let mut activations = Activations::default();
-    activations.prepare_with::<S>(x, matrix.columns());
+    activations.prepare(x, matrix.columns());
     let mut out = vec![f32::NAN; activations.tokens() * matrix.rows()];
-    matrix.multiply_with::<S>(&activations, &mut out);
+    matrix.multiply_with::<S>(&mut activations, &mut out);
     out
 }
 
@@ -436,6 +436,6 @@ mod panics {
         let matrix = Case::random(WeightsType::Q4_0, 1, 32, &mut Random(9)).matrix();
         let mut activations = Activations::default();
         activations.prepare(&[0.0; 64], 64);
-        matrix.multiply(&activations, &mut [0.0]);
+        matrix.multiply(&mut activations, &mut [0.0]);
     }
 }
