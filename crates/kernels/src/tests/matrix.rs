@@ -1,7 +1,7 @@
 use super::{Random, assert_close, bits, for_each_set, is_exact};
 use crate::arch::Simd;
 use crate::arch::scalar::Scalar;
-use crate::{Activations, Matrix, WeightsType};
+use crate::{Activations, GROUP_ROWS, LAYOUT_VERSION, Matrix, WeightsType};
 
 /// Largest error as a share of the sum of the absolute products, for the types that multiply f32:
 /// sums of up to 600 products.
@@ -360,6 +360,60 @@ fn rows_widen_to_what_was_pushed_in_pieces_of_any_size() {
             }
         }
     }
+}
+
+/// Another hash means another layout: raise [`LAYOUT_VERSION`], for model components hold tiles.
+#[test]
+fn the_layout_is_that_of_its_version() {
+    // FNV-1a, 64 bits.
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for weights_type in WeightsType::ALL {
+        let columns = weights_type.block_columns() * 2;
+        let case = Case::random(weights_type, GROUP_ROWS, columns, &mut Random(77));
+        let mut tiles = vec![0; case.gguf.len()];
+        for (lane, row) in case.gguf.chunks(case.row_bytes()).enumerate() {
+            weights_type.store_row(&mut tiles, lane, row);
+        }
+        for byte in tiles {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    assert_eq!((LAYOUT_VERSION, hash), (1, 2_647_569_195_094_451_402));
+}
+
+#[test]
+fn whole_groups_can_be_filled_in_without_being_pushed() {
+    for case in cases() {
+        let expected = case.matrix();
+        let mut builder =
+            Matrix::builder(case.weights_type, case.rows, case.columns).expect("a small matrix");
+        let group_bytes = GROUP_ROWS * case.row_bytes();
+        let groups = builder.whole_groups();
+        assert_eq!(groups.len(), case.rows / GROUP_ROWS * group_bytes);
+        let mut rows = case.gguf.chunks_exact(group_bytes);
+        for (tiles, rows) in groups.chunks_mut(group_bytes).zip(&mut rows) {
+            for (lane, row) in rows.chunks(case.row_bytes()).enumerate() {
+                case.weights_type.store_row(tiles, lane, row);
+            }
+        }
+        builder.push(rows.remainder());
+        let matrix = builder.finish();
+        let (mut out, mut wanted) = (vec![0.0; case.columns], vec![0.0; case.columns]);
+        for row in 0..case.rows {
+            matrix.row(row, &mut out);
+            expected.row(row, &mut wanted);
+            assert_eq!(bits(&out), bits(&wanted), "{:?}, row {row}", case.weights_type);
+        }
+    }
+}
+
+#[test]
+fn types_are_found_by_the_names_that_the_field_uses() {
+    for weights_type in WeightsType::ALL {
+        assert_eq!(WeightsType::named(&format!("{weights_type:?}")), Some(weights_type));
+    }
+    assert_eq!(WeightsType::named("Q4_K"), Some(WeightsType::Q4_K));
+    assert_eq!(WeightsType::named("q4_k"), None);
 }
 
 #[test]
