@@ -113,7 +113,7 @@ fn keys(scope: Scope) -> impl Iterator<Item = &'static Key> {
 }
 
 fn flag(key: &Key) -> Arg {
-    let is_text = matches!(key.kind, Kind::Text { .. } | Kind::Texts { .. });
+    let is_text = matches!(key.kind, Kind::Text { .. } | Kind::Texts { .. } | Kind::Choice(_));
     let defaults: Vec<_> = key.default_values().iter().map(ToString::to_string).collect();
     let help = match is_text {
         true => key.doc.to_owned(),

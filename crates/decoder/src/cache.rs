@@ -1,7 +1,7 @@
 //! The KV cache: keys and values of each sequence's tokens.
 
 use trefoil_contract::{Error, Result};
-use trefoil_kernels::{AttentionScratch, HeadCache, OutOfMemory};
+use trefoil_kernels::{AttentionScratch, CacheType, HeadCache, OutOfMemory, Rows};
 
 use crate::config::Config;
 
@@ -20,6 +20,7 @@ pub(crate) struct Cache {
     kv_heads: usize,
     head_length: usize,
     context_tokens: usize,
+    cache_type: CacheType,
 }
 
 /// `[block][KV head]`; empty until the sequence is used. A share of the KV heads makes it shorter.
@@ -27,7 +28,12 @@ type Sequence = Vec<HeadCache>;
 
 impl Cache {
     /// Room for sequences of at most `context_tokens`, all empty.
-    pub(crate) fn new(config: &Config, sequences_max: usize, context_tokens: u32) -> Cache {
+    pub(crate) fn new(
+        config: &Config,
+        sequences_max: usize,
+        context_tokens: u32,
+        cache_type: CacheType,
+    ) -> Cache {
         Cache {
             sequences: (0..sequences_max).map(|_| Sequence::new()).collect(),
             tokens: vec![0; sequences_max],
@@ -35,6 +41,7 @@ impl Cache {
             kv_heads: config.kv_heads,
             head_length: config.head_length,
             context_tokens: context_tokens as usize,
+            cache_type,
         }
     }
 
@@ -56,7 +63,8 @@ impl Cache {
         let needed_tokens = self.tokens[sequence] as usize + tokens;
         let step = needed_tokens.next_multiple_of(STEP_TOKENS).min(self.context_tokens);
         // Keys and values, in u64: a product that memory cannot hold still has a size to report.
-        let token_bytes = (self.heads_count as u64 * 8).saturating_mul(self.head_length as u64);
+        let token_bytes = (self.heads_count as u64 * 2 * self.cache_type.bytes() as u64)
+            .saturating_mul(self.head_length as u64);
         let out_of_memory = || Error::OutOfMemory {
             needed_bytes: token_bytes.saturating_mul(step as u64),
             purpose: PURPOSE.to_owned(),
@@ -64,7 +72,9 @@ impl Cache {
         let heads = &mut self.sequences[sequence];
         if heads.is_empty() {
             heads.try_reserve_exact(self.heads_count).map_err(|_| out_of_memory())?;
-            heads.extend((0..self.heads_count).map(|_| HeadCache::new(self.head_length)));
+            heads.extend(
+                (0..self.heads_count).map(|_| HeadCache::new(self.head_length, self.cache_type)),
+            );
         }
         for head in heads {
             head.reserve(step.max(needed_tokens)).map_err(|_| out_of_memory())?;
@@ -135,16 +145,16 @@ impl Layer<'_> {
     ) -> Result<(), OutOfMemory> {
         // Vaswani et al., 2017, section 3.2.1.
         let scale = 1.0 / (self.head_length as f32).sqrt();
+        let Some(tokens) = self.heads.first().map(|head| head.tokens() - position) else {
+            return Ok(());
+        };
+        let length = queries.len() / tokens;
+        let group_length = length / self.heads.len();
         // Head by head, so that one head's keys and values stay in the processor's cache.
         for (index, head) in self.heads.iter().enumerate() {
-            let tokens = head.tokens() - position;
-            let group_length = queries.len() / tokens / self.heads.len();
-            for token in 0..tokens {
-                let start = (token * self.heads.len() + index) * group_length;
-                let group = start..start + group_length;
-                let visible = 0..position + token + 1;
-                head.attend(&queries[group.clone()], visible, scale, scratch, &mut out[group])?;
-            }
+            let group = index * group_length..(index + 1) * group_length;
+            let visible = |token| 0..position + token + 1;
+            head.attend(queries, &Rows { length, group }, visible, scale, scratch, out)?;
         }
         Ok(())
     }
@@ -164,6 +174,7 @@ mod tests {
             kv_heads: 1,
             head_length,
             context_tokens: 100,
+            cache_type: CacheType::F32,
         };
         let error = Error::OutOfMemory {
             needed_bytes: (head_length as u64 * 8).saturating_mul(100),
@@ -182,9 +193,10 @@ mod tests {
             kv_heads: 2,
             head_length: 8,
             context_tokens: 1000,
+            cache_type: CacheType::F16,
         };
         cache.reserve(1, 1)?;
-        assert_eq!(cache.bytes(), 6 * 2 * 8 * 4 * STEP_TOKENS as u64);
+        assert_eq!(cache.bytes(), 6 * 2 * 8 * 2 * STEP_TOKENS as u64);
         cache.keep(1, 1);
         cache.free_if_empty(1);
         assert!(cache.bytes() > 0);

@@ -3,7 +3,7 @@
 use trefoil_contract::{Error, Result};
 use trefoil_generation::{Forward, Span};
 use trefoil_gguf::{Gguf, Source};
-use trefoil_kernels::{OutOfMemory, add, rms_norm, rope, silu_mul};
+use trefoil_kernels::{CacheType, OutOfMemory, add, rms_norm, rope, silu_mul};
 
 use crate::batch::{self, Bounds};
 use crate::cache::Cache;
@@ -27,6 +27,8 @@ pub struct Options {
     pub context_tokens: u32,
     /// Sequences that the cache can hold, 1 to [`SEQUENCES_MAX`].
     pub sequences_max: u32,
+    /// Precision of cached keys and values.
+    pub kv_cache_type: CacheType,
 }
 
 /// A model that is loaded, with its KV cache.
@@ -58,7 +60,8 @@ impl Decoder {
         }
         let weights = Weights::load(gguf, source, &config)?;
         let rope = Rope::new(&config, &weights.rope_freqs)?;
-        let cache = Cache::new(&config, options.sequences_max as usize, context_tokens);
+        let Options { sequences_max, kv_cache_type, .. } = options;
+        let cache = Cache::new(&config, sequences_max as usize, context_tokens, kv_cache_type);
         Ok(Decoder { config, context_tokens, weights, rope, cache, scratch: Scratch::default() })
     }
 

@@ -22,4 +22,6 @@ pub use config::{
     BLOCKS_MAX, CONTEXT_TOKENS_MAX, Config, EMBEDDING_LENGTH_MAX, FEED_FORWARD_LENGTH_MAX,
     HEAD_LENGTH_MAX, HEADS_MAX, VOCABULARY_TOKENS_MAX,
 };
+pub use trefoil_kernels::CacheType;
+
 pub use decoder::{CONTEXT_TOKENS_DEFAULT_MAX, Decoder, Options, SEQUENCES_MAX};

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use trefoil_decoder::{Decoder, Options};
+use trefoil_decoder::{CacheType, Decoder, Options};
 use trefoil_fixtures::{TinyLlama, tiny_llama};
 use trefoil_generation::{Forward, Logits, Span};
 use trefoil_gguf::{Gguf, TensorType};
@@ -35,7 +35,7 @@ static ALLOCATOR: Counting = Counting;
 fn decoding_does_not_allocate_in_steady_state() -> Result<(), Box<dyn std::error::Error>> {
     let file = tiny_llama(&TinyLlama::with_matrices(TensorType::Q4_1));
     let gguf = Gguf::read(&file)?;
-    let options = Options { context_tokens: 0, sequences_max: 1 };
+    let options = Options { context_tokens: 0, sequences_max: 1, kv_cache_type: CacheType::F16 };
     let mut decoder = Decoder::load(&gguf, &file, options)?;
     let mut logits = Vec::new();
     let mut step = |position, tokens: &[u32]| {

@@ -2,7 +2,7 @@
 #![allow(clippy::expect_used)]
 
 use trefoil_contract::{Error, ROWS_16_VERSION_KEY};
-use trefoil_decoder::{Decoder, Options};
+use trefoil_decoder::{CacheType, Decoder, Options};
 use trefoil_fixtures::{TinyLlama, tiny_llama};
 use trefoil_generation::{Forward, Logits, Span};
 use trefoil_gguf::{Gguf, Tensor, TensorType, Value, Writer};
@@ -44,7 +44,8 @@ fn groups(tensor: &Tensor, bytes: &[u8]) -> Vec<u8> {
 
 fn load(file: &[u8]) -> Result<Decoder, Error> {
     let gguf = Gguf::read(&file).expect("a well-formed file");
-    Decoder::load(&gguf, &file, Options { context_tokens: 0, sequences_max: 1 })
+    let options = Options { context_tokens: 0, sequences_max: 1, kv_cache_type: CacheType::F16 };
+    Decoder::load(&gguf, &file, options)
 }
 
 fn logits(decoder: &mut Decoder) -> Vec<u32> {

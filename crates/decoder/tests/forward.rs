@@ -5,7 +5,7 @@ mod naive;
 
 use naive::Naive;
 use trefoil_contract::Error;
-use trefoil_decoder::{Decoder, Options};
+use trefoil_decoder::{CacheType, Decoder, Options};
 use trefoil_fixtures::{TinyLlama, tiny_llama};
 use trefoil_generation::{Forward, Logits, Span};
 use trefoil_gguf::{Gguf, TensorType, Value, Writer};
@@ -37,7 +37,12 @@ const TOKENS: [u32; 23] = [
 
 fn load(file: &[u8], sequences_max: u32) -> Decoder {
     let gguf = Gguf::read(&file).expect("a well-formed file");
-    Decoder::load(&gguf, &file, Options { context_tokens: 0, sequences_max }).expect("a model")
+    Decoder::load(
+        &gguf,
+        &file,
+        Options { context_tokens: 0, sequences_max, kv_cache_type: CacheType::F32 },
+    )
+    .expect("a model")
 }
 
 fn tiny(matrices: TensorType, sequences_max: u32) -> Decoder {
@@ -222,7 +227,8 @@ fn context_is_the_trained_one_or_what_was_asked_for() {
     let file = tiny_llama(&TinyLlama { context_tokens: 100_000, ..Default::default() });
     let gguf = Gguf::read(&file).expect("a well-formed file");
     for (asked, expected) in [(0, 8192), (17, 17), (100_000, 100_000)] {
-        let options = Options { context_tokens: asked, sequences_max: 3 };
+        let options =
+            Options { context_tokens: asked, sequences_max: 3, kv_cache_type: CacheType::F16 };
         let decoder = Decoder::load(&gguf, &file, options).expect("a model");
         assert_eq!(decoder.context_tokens(), expected);
         assert_eq!(decoder.sequences_max(), 3);

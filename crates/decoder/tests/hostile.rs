@@ -2,7 +2,7 @@
 //! error.
 #![allow(clippy::expect_used)]
 
-use trefoil_decoder::{Decoder, Options};
+use trefoil_decoder::{CacheType, Decoder, Options};
 use trefoil_fixtures::{Random, TinyLlama, tiny_llama};
 use trefoil_generation::{Forward, Logits, Span};
 use trefoil_gguf::{Gguf, TensorType};
@@ -12,7 +12,7 @@ const FILES: u64 = 400;
 /// Reads, loads and computes; says how far it came.
 fn run(file: &[u8]) -> &'static str {
     let Ok(gguf) = Gguf::read(&file) else { return "not read" };
-    let options = Options { context_tokens: 0, sequences_max: 1 };
+    let options = Options { context_tokens: 0, sequences_max: 1, kv_cache_type: CacheType::F16 };
     let Ok(mut decoder) = Decoder::load(&gguf, &file, options) else { return "refused" };
     let mut logits = Vec::new();
     for position in 0..2 {

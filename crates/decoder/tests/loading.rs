@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use trefoil_contract::READ_LENGTH_MAX;
-use trefoil_decoder::{Decoder, Options};
+use trefoil_decoder::{CacheType, Decoder, Options};
 use trefoil_fixtures::{TinyLlama, tiny_llama};
 use trefoil_gguf::{Gguf, Source};
 
@@ -31,7 +31,11 @@ fn tensors_are_read_once_in_the_order_of_the_file_in_pieces()
     let source = Recording { file: tiny_llama(&options), reads: RefCell::default() };
     let gguf = Gguf::read(&source)?;
     source.reads.borrow_mut().clear();
-    Decoder::load(&gguf, &source, Options { context_tokens: 0, sequences_max: 1 })?;
+    Decoder::load(
+        &gguf,
+        &source,
+        Options { context_tokens: 0, sequences_max: 1, kv_cache_type: CacheType::F16 },
+    )?;
 
     let piece = u64::from(READ_LENGTH_MAX);
     let mut expected: Vec<_> = gguf

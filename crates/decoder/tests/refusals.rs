@@ -3,10 +3,11 @@
 #![allow(clippy::expect_used)]
 
 use trefoil_contract::Error;
-use trefoil_decoder::{Decoder, Options};
+use trefoil_decoder::{CacheType, Decoder, Options};
 use trefoil_gguf::{Array, Gguf, Strings, TensorType, Value, Writer};
 
-const OPTIONS: Options = Options { context_tokens: 0, sequences_max: 1 };
+const OPTIONS: Options =
+    Options { context_tokens: 0, sequences_max: 1, kv_cache_type: CacheType::F16 };
 
 /// A model of one block that loads; tests change one thing.
 struct Model {
@@ -338,7 +339,11 @@ fn refuses_options_outside_the_model() {
         (0, 0, "sequences-max", "0", "a whole number from 1 to 256"),
         (0, 257, "sequences-max", "257", "a whole number from 1 to 256"),
     ] {
-        let refused = Model::new().load(Options { context_tokens, sequences_max });
+        let refused = Model::new().load(Options {
+            context_tokens,
+            sequences_max,
+            kv_cache_type: CacheType::F16,
+        });
         let error = Error::InvalidSetting {
             key: key.to_owned(),
             value: value.to_owned(),

@@ -4,7 +4,7 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use trefoil_decoder::{Decoder, Options};
+use trefoil_decoder::{CacheType, Decoder, Options};
 use trefoil_fixtures::golden::{self, Both, Continuation, MARGIN_DECISIVE};
 use trefoil_generation::{Forward, Logits, Span};
 use trefoil_gguf::Gguf;
@@ -23,7 +23,8 @@ fn decoder() -> MutexGuard<'static, Decoder> {
             .expect("run `cargo xtask test`, which fetches the model and sets TREFOIL_SMOLLM2");
         let file = std::fs::read(path).expect("TREFOIL_SMOLLM2 names a file");
         let gguf = Gguf::read(&file).expect("a GGUF file");
-        let options = Options { context_tokens: 2048, sequences_max: 1 };
+        let options =
+            Options { context_tokens: 2048, sequences_max: 1, kv_cache_type: CacheType::F16 };
         Mutex::new(Decoder::load(&gguf, &file, options).expect("a llama model"))
     };
     DECODER.get_or_init(load).lock().unwrap_or_else(PoisonError::into_inner)

@@ -5,7 +5,7 @@ use trefoil_contract::{
     Conversation, Error, FORMAT_GGUF, FORMAT_GGUF_ROWS_16, ModelInfo, Part, ROWS_16_VERSION_KEY,
     Result, Setting, TokenizeOptions, Value,
 };
-use trefoil_decoder::Decoder;
+use trefoil_decoder::{CacheType, Decoder};
 use trefoil_generation::{ChatTemplate, Forward, Generations};
 use trefoil_gguf::{Gguf, Metadata, Source, Tensor};
 use trefoil_settings::{Scope, Settings, TABLE};
@@ -55,6 +55,10 @@ impl Model {
         let options = trefoil_decoder::Options {
             context_tokens: settings.model.context_tokens,
             sequences_max: settings.model.sequences_max,
+            kv_cache_type: match settings.model.kv_cache_type.as_str() {
+                "f32" => CacheType::F32,
+                _ => CacheType::F16,
+            },
         };
         let decoder = Decoder::load(&gguf, source, options)?;
         check_vocabulary(&tokenizer, &decoder)?;

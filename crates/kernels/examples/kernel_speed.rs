@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use trefoil_kernels::{
-    Activations, AttentionScratch, HeadCache, INSTRUCTION_SET, Matrix, WeightsType, rms_norm,
-    silu_mul, softmax,
+    Activations, AttentionScratch, CacheType, HeadCache, INSTRUCTION_SET, Matrix, Rows,
+    WeightsType, rms_norm, silu_mul, softmax,
 };
 
 /// Share of the products' root of squares by which 8-bit activations may miss.
@@ -185,20 +185,30 @@ fn smollm2(random: &mut Random) {
 }
 
 fn rest(random: &mut Random) {
-    let mut cache: HeadCache = HeadCache::new(64);
-    for _ in 0..2048 {
-        cache.append(&random.numbers(64), &random.numbers(64)).expect("enough memory");
-    }
-    let (queries, mut out) = (random.numbers(3 * 64), [0.0; 3 * 64]);
-    let mut scratch = AttentionScratch::default();
     let report = |what: &str, (best, median): (f64, f64)| {
         println!("{what}: best {:.2} us, median {:.2} us", best * 1e6, median * 1e6);
     };
-    let times = time(|| {
-        let done = cache.attend(&queries, 0..2048, 0.125, &mut scratch, black_box(&mut out));
-        done.expect("enough memory");
-    });
-    report("attention, 2048 tokens, 3 heads of 64", times);
+    for cache_type in [CacheType::F16, CacheType::F32] {
+        let mut cache = HeadCache::new(64, cache_type);
+        for _ in 0..2048 {
+            cache.append(&random.numbers(64), &random.numbers(64)).expect("enough memory");
+        }
+        let rows = Rows { length: 3 * 64, group: 0..3 * 64 };
+        let mut scratch = AttentionScratch::default();
+        for (tokens, visible) in [(1, 2048), (128, 512)] {
+            let queries = random.numbers(tokens * 3 * 64);
+            let mut out = vec![0.0; queries.len()];
+            let times = time(|| {
+                let out = black_box(&mut out);
+                cache
+                    .attend(&queries, &rows, |_| 0..visible, 0.125, &mut scratch, out)
+                    .expect("enough memory");
+            });
+            let what =
+                format!("attention in {cache_type:?}: {tokens} tokens to {visible}, 3 heads of 64");
+            report(&what, times);
+        }
+    }
     let mut x = random.numbers(2048);
     let times = time(|| softmax(black_box(&mut x)));
     report("softmax of 2048", times);

@@ -18,12 +18,13 @@ mod formats;
 mod matrix;
 mod multiply;
 mod rope;
+mod straight;
 
 #[cfg(test)]
 mod tests;
 
 pub use activations::Activations;
-pub use attention::{AttentionScratch, HeadCache};
+pub use attention::{AttentionScratch, CacheType, HeadCache, Rows};
 pub use elementwise::{add, rms_norm, silu_mul, softmax};
 pub use formats::{GROUP_ROWS, LAYOUT_VERSION};
 pub use matrix::{Matrix, MatrixBuilder, OutOfMemory, WeightsType};

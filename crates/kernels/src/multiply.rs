@@ -6,28 +6,7 @@ use crate::arch::{Dot, F32x4, I32x4, Simd};
 use crate::formats::{
     BLOCK_COLUMNS, Block, Floating, GROUP_ROWS, Quantised, SCALE_SHARE, SuperHeader,
 };
-
-/// Runs `$body` for `$k` from 0 to `$count - 1`, at most 31, as straight code. `steps` is `$count`
-/// too, but the compiler must not know: it stands for a way out behind every step, which is never
-/// taken. A loop would look at the epoch in every step and keep the sums in memory meanwhile, and
-/// straight code without ways out makes Cranelift load everything first, more than fits the
-/// registers.
-macro_rules! straight {
-    ($count:expr, $k:ident => $body:block) => {
-        straight!($count, $k => $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16
-            17 18 19 20 21 22 23 24 25 26 27 28 29 30 31)
-    };
-    ($count:expr, $k:ident => $body:block, $($number:literal)*) => {{
-        let steps = $count + unknown_zero();
-        'all: { $(
-            if $number >= $count || $number > 0 && $number == steps {
-                break 'all;
-            }
-            let $k = $number;
-            $body
-        )* }
-    }};
-}
+use crate::straight::straight;
 
 /// Where the outputs of a group go.
 pub(crate) struct Output<'a> {
@@ -224,15 +203,6 @@ fn times<S: Simd, Q: Quantised, D: Dot<I = S::I>, const N: usize>(
         }
     }
     sums
-}
-
-/// Zero, which neither LLVM nor the runtime's compiler can know: the latter sees through
-/// `black_box`, and knows what a memory location holds that was stored to before.
-#[inline(always)]
-fn unknown_zero() -> usize {
-    static ZERO: usize = 0;
-    // SAFETY: a valid, initialised static.
-    unsafe { std::ptr::read_volatile(&raw const ZERO) }
 }
 
 /// Integer sums over a part of a block.

@@ -22,6 +22,9 @@ use trefoil_contract::{Error, Setting, Value};
 /// Prefixes of keys that only one family of engines understands.
 pub const ENGINE_PREFIXES: &[&str] = &["cpu.", "nn."];
 
+/// Values of `cpu.kv-cache-type`, the default first.
+pub const KV_CACHE_TYPES: &[&str] = &["f16", "f32"];
+
 /// Everything that the table can set, with the engine's defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -42,6 +45,8 @@ pub struct ModelSettings {
     pub prefill_tokens: u32,
     /// Replaces the model's own chat template unless empty.
     pub chat_template: String,
+    /// How keys and values are cached: `f16` or `f32`.
+    pub kv_cache_type: String,
 }
 
 /// What a request may choose.
@@ -79,6 +84,7 @@ impl Default for Settings {
                 sequences_max: 4,
                 prefill_tokens: 128,
                 chat_template: String::new(),
+                kv_cache_type: KV_CACHE_TYPES[0].to_owned(),
             },
             request: RequestSettings {
                 max_tokens: 0,
@@ -158,7 +164,7 @@ pub fn parse(name: &str, text: &str) -> Result<Setting, Error> {
     let value = match key(name).map(|key| &key.kind) {
         Some(Kind::Integer { .. }) => text.parse().map(Value::Integer).ok(),
         Some(Kind::Number { .. }) => text.parse().map(Value::Number).ok(),
-        Some(Kind::Text { .. } | Kind::Texts { .. }) | None => None,
+        Some(Kind::Text { .. } | Kind::Texts { .. } | Kind::Choice(_)) | None => None,
     };
     let setting = Setting::new(name, value.unwrap_or_else(|| Value::Text(text.into())));
     check(&setting, Scope::Model, "")?;

@@ -2,7 +2,7 @@ use std::fmt;
 
 use trefoil_contract::Value;
 
-use crate::Settings;
+use crate::{KV_CACHE_TYPES, Settings};
 
 /// When a setting takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum Kind {
         /// Longest, in bytes.
         bytes_max: usize,
     },
+    /// One of these texts.
+    Choice(&'static [&'static str]),
     /// Several texts: the key occurs once for each.
     Texts {
         /// Longest, in bytes.
@@ -57,6 +59,7 @@ impl Kind {
                 (min..=max).contains(&&(*value as f64))
             }
             (Kind::Text { bytes_max }, Value::Text(text)) => text.len() <= *bytes_max,
+            (Kind::Choice(texts), Value::Text(text)) => texts.contains(&text.as_str()),
             (Kind::Texts { bytes_max }, Value::Text(text)) => {
                 !text.is_empty() && text.len() <= *bytes_max
             }
@@ -71,6 +74,7 @@ impl fmt::Display for Kind {
             Kind::Integer { min, max } => write!(f, "a whole number from {min} to {max}"),
             Kind::Number { min, max } => write!(f, "a number from {min} to {max}"),
             Kind::Text { bytes_max } => write!(f, "a text of at most {bytes_max} bytes"),
+            Kind::Choice(texts) => write!(f, "`{}`", texts.join("` or `")),
             Kind::Texts { bytes_max } => {
                 write!(f, "texts of 1 to {bytes_max} bytes")
             }
@@ -212,6 +216,21 @@ pub static TABLE: &[Key] = &[
             },
         ),
         "A Jinja template in place of the model's own. Empty keeps the model's own.",
+    ),
+    row(
+        "cpu.kv-cache-type",
+        Scope::Model,
+        None,
+        (
+            Kind::Choice(KV_CACHE_TYPES),
+            |settings| vec![Value::Text(settings.model.kv_cache_type.clone())],
+            |settings, value| {
+                if let Value::Text(text) = value {
+                    settings.model.kv_cache_type.clone_from(text);
+                }
+            },
+        ),
+        "Precision of cached keys and values. `f16` takes half the memory and time of `f32`.",
     ),
     row(
         "max-tokens",

@@ -23,6 +23,7 @@ fn every_key_accepts_its_default_and_sets_what_it_gets() {
             Kind::Integer { max, .. } => Value::Integer(max),
             Kind::Number { max, .. } => Value::Number(max),
             Kind::Text { .. } | Kind::Texts { .. } => Value::Text("x".into()),
+            Kind::Choice(texts) => Value::Text(texts[texts.len() - 1].into()),
         };
         let mut settings = Settings::default();
         settings.apply(&[Setting::new(key.name, value.clone())], Scope::Model, "cpu.").unwrap();

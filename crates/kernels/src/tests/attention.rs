@@ -3,7 +3,7 @@ use std::ops::Range;
 use super::{Random, assert_close, bits, for_each_set, is_exact};
 use crate::arch::Simd;
 use crate::arch::scalar::Scalar;
-use crate::{AttentionScratch, HeadCache};
+use crate::{AttentionScratch, CacheType, HeadCache, Rows};
 
 /// Share of the largest value.
 const TOLERANCE: f64 = 2e-6;
@@ -28,10 +28,20 @@ impl Case {
         }
     }
 
-    fn cache(&self) -> HeadCache {
-        let mut cache = HeadCache::new(self.head_size);
+    fn cache(&self, cache_type: CacheType) -> HeadCache {
+        let mut cache = HeadCache::new(self.head_size, cache_type);
         self.append(&mut cache, 0);
         cache
+    }
+
+    /// Rounds keys and values as a cache of this type does.
+    fn rounded(mut self, cache_type: CacheType) -> Self {
+        if cache_type == CacheType::F16 {
+            for x in self.keys.iter_mut().chain(&mut self.values).flatten() {
+                *x = to_half_and_back(*x);
+            }
+        }
+        self
     }
 
     fn append(&self, cache: &mut HeadCache, first: usize) {
@@ -43,8 +53,16 @@ impl Case {
     fn attend<S: Simd>(&self, cache: &HeadCache, range: Range<usize>) -> Vec<f32> {
         let mut out = vec![f32::NAN; self.queries.len()];
         let mut scratch = AttentionScratch::default();
+        let rows = Rows { length: out.len(), group: 0..out.len() };
         cache
-            .attend_with::<S>(&self.queries, range, self.scale, &mut scratch, &mut out)
+            .attend_with::<S>(
+                &self.queries,
+                &rows,
+                |_| range.clone(),
+                self.scale,
+                &mut scratch,
+                &mut out,
+            )
             .expect("few scores");
         out
     }
@@ -84,13 +102,75 @@ impl Case {
     }
 }
 
+/// The nearest half precision number, by trying: from the two neighbours that truncation gives.
+fn to_half_and_back(x: f32) -> f32 {
+    let step = |x: f32| 2f32.powi((x.abs().log2().floor() as i32).max(-14) - 10);
+    let step = if x == 0.0 { 1.0 } else { step(x) };
+    (x / step).round_ties_even() * step
+}
+
+const TYPES: [CacheType; 2] = [CacheType::F16, CacheType::F32];
+
+#[test]
+fn half_precision_rounds_to_nearest_and_saturates() {
+    let mut random = Random(34);
+    let mut keys =
+        vec![0.0, -0.0, 1.0, 65504.0, 65519.0, 1e9, -1e9, f32::INFINITY, 5.96e-8, 2.9e-8];
+    keys.extend([6.1e-5, 6.09e-5, 2049.0, 2051.0, -2049.0, 1e-30]);
+    keys.extend((0..4080).map(|index| random.number() * 10f32.powi(index % 12 - 7)));
+    for key in keys {
+        let mut cache = HeadCache::new(4, CacheType::F16);
+        cache.append(&[0.0; 4], &[key; 4]).expect("a small cache");
+        let mut out = [f32::NAN; 4];
+        let (rows, mut scratch) = (Rows { length: 4, group: 0..4 }, AttentionScratch::default());
+        cache.attend(&[0.0; 4], &rows, |_| 0..1, 1.0, &mut scratch, &mut out).expect("one score");
+        let expected = to_half_and_back(key.clamp(-65504.0, 65504.0));
+        assert_eq!(out, [expected; 4], "{key:e}");
+    }
+}
+
+#[test]
+fn rows_computed_together_have_the_bits_that_they_have_alone() {
+    let mut random = Random(35);
+    for (heads, tokens) in [(1, 9), (3, 7), (5, 4)] {
+        for cache_type in TYPES {
+            let case = Case::random(16, heads, 40, &mut random);
+            let cache = case.cache(cache_type);
+            // The group is the second of three.
+            let (size, length) = (heads * 16, 3 * heads * 16);
+            let rows = Rows { length, group: size..2 * size };
+            let queries = random.numbers(tokens * length);
+            for_each_set!(S => {
+                let mut scratch = AttentionScratch::default();
+                let mut attend = |queries: &[f32], first: usize| {
+                    let mut out = vec![7.0; queries.len()];
+                    let visible = |row: usize| (row + first) % 2..30 + first + row;
+                    let done = cache.attend_with::<S>(
+                        queries, &rows, visible, case.scale, &mut scratch, &mut out,
+                    );
+                    done.expect("few scores");
+                    out
+                };
+                let together = attend(&queries, 0);
+                for (row, queries) in queries.chunks(length).enumerate() {
+                    let alone = attend(queries, row);
+                    assert_eq!(bits(&together[row * length..][..length]), bits(&alone), "{}", S::NAME);
+                    assert!(alone[..size].iter().chain(&alone[2 * size..]).all(|x| *x == 7.0));
+                }
+            });
+        }
+    }
+}
+
 #[test]
 fn every_head_and_group_size_agrees_with_the_reference() {
     let mut random = Random(30);
     for head_size in [4, 8, 12, 16, 32, 64, 80, 96, 128] {
         for heads in 1..=9 {
-            let case = Case::random(head_size, heads, 21, &mut random);
-            case.check(&case.cache(), 0..21);
+            for cache_type in TYPES {
+                let case = Case::random(head_size, heads, 21, &mut random).rounded(cache_type);
+                case.check(&case.cache(cache_type), 0..21);
+            }
         }
     }
 }
@@ -99,7 +179,7 @@ fn every_head_and_group_size_agrees_with_the_reference() {
 fn ranges_may_begin_and_end_inside_a_tile() {
     let mut random = Random(31);
     let case = Case::random(16, 3, 200, &mut random);
-    let cache = case.cache();
+    let cache = case.cache(CacheType::F32);
     for range in [0..1, 0..2, 0..3, 0..4, 0..5, 1..2, 3..4, 3..9, 6..7, 70..199, 1..200] {
         case.check(&cache, range);
     }
@@ -113,7 +193,7 @@ fn tokens_after_a_truncation_replace_the_old_ones() {
         let mut new = Case::random(8, 2, 9, &mut random);
         new.keys[..kept].clone_from_slice(&old.keys[..kept]);
         new.values[..kept].clone_from_slice(&old.values[..kept]);
-        let mut cache = old.cache();
+        let mut cache = old.cache(CacheType::F32);
         cache.truncate(kept);
         assert_eq!(cache.tokens(), kept);
         new.append(&mut cache, kept);
@@ -125,7 +205,7 @@ fn tokens_after_a_truncation_replace_the_old_ones() {
 fn scores_far_apart_do_not_overflow() {
     let mut case = Case::random(8, 1, 5, &mut Random(33));
     case.queries.fill(1e4);
-    let cache = case.cache();
+    let cache = case.cache(CacheType::F32);
     for_each_set!(S => {
         assert!(case.attend::<S>(&cache, 0..5).iter().all(|value| value.is_finite()), "{}", S::NAME);
     });
@@ -133,7 +213,7 @@ fn scores_far_apart_do_not_overflow() {
 
 #[test]
 fn a_cache_beyond_the_address_space_is_refused() {
-    let mut cache = HeadCache::<f32>::new(64);
+    let mut cache = HeadCache::new(64, CacheType::F16);
     assert!(cache.reserve(usize::MAX).is_err());
     assert!(cache.reserve(usize::MAX / 64).is_err());
     assert_eq!(cache.tokens(), 0);
