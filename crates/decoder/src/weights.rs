@@ -47,7 +47,8 @@ impl Weights {
     /// Those of [`tensor::plan`], `out-of-memory`, and `io`.
     pub(crate) fn load(gguf: &Gguf, source: &dyn Source, config: &Config) -> Result<Weights> {
         let planned = tensor::plan(gguf, config)?;
-        let mut reader = Reader { source, buffer: zeros(READ_LENGTH_MAX as usize, READING)? };
+        let buffer = zeros(READ_LENGTH_MAX as usize, READING)?;
+        let mut reader = Reader { source, buffer, is_arranged: tensor::is_arranged(gguf)? };
         let mut loaded = Loaded::default();
         for planned in planned {
             match planned.form {
@@ -124,6 +125,8 @@ const READING: &str = "reading the weights; give the instance more memory";
 struct Reader<'a> {
     source: &'a dyn Source,
     buffer: Vec<u8>,
+    /// Whether matrices need not be laid out anew.
+    is_arranged: bool,
 }
 
 impl Reader<'_> {
@@ -136,7 +139,14 @@ impl Reader<'_> {
     ) -> Result<Matrix> {
         let builder = Matrix::builder(weights_type, rows, columns);
         let mut builder = builder.map_err(|error| out_of_memory(tensor, error.0 as u64))?;
-        self.pieces(tensor, |piece| builder.push(piece))?;
+        let mut begin = 0;
+        if self.is_arranged {
+            for piece in builder.whole_groups().chunks_mut(READ_LENGTH_MAX as usize) {
+                read(self.source, tensor, begin, piece)?;
+                begin += piece.len() as u64;
+            }
+        }
+        self.pieces(tensor, begin, |piece| builder.push(piece))?;
         Ok(builder.finish())
     }
 
@@ -144,27 +154,32 @@ impl Reader<'_> {
         let mut vector = Vec::new();
         let reserved = vector.try_reserve_exact(length);
         reserved.map_err(|_| out_of_memory(tensor, tensor.size))?;
-        self.pieces(tensor, |piece| {
+        self.pieces(tensor, 0, |piece| {
             // Pieces end at multiples of four: the buffer's size and the tensor's are.
             vector.extend(piece.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
         })?;
         Ok(vector)
     }
 
-    fn pieces(&mut self, tensor: &Tensor, mut each: impl FnMut(&[u8])) -> Result<()> {
-        let mut done = 0;
+    /// Hands over a tensor's bytes from `begin` on.
+    fn pieces(&mut self, tensor: &Tensor, begin: u64, mut each: impl FnMut(&[u8])) -> Result<()> {
+        let mut done = begin;
         while done < tensor.size {
             let length = (tensor.size - done).min(self.buffer.len() as u64) as usize;
             let piece = &mut self.buffer[..length];
-            let offset = tensor.offset + done;
-            self.source.read_at(offset, piece).map_err(|cause| {
-                Error::Io(format!("tensor `{}` at byte {offset}: {cause}", tensor.name))
-            })?;
+            read(self.source, tensor, done, piece)?;
             each(piece);
             done += length as u64;
         }
         Ok(())
     }
+}
+
+/// Reads from byte `begin` of a tensor on.
+fn read(source: &dyn Source, tensor: &Tensor, begin: u64, piece: &mut [u8]) -> Result<()> {
+    let offset = tensor.offset + begin;
+    let error = |cause| Error::Io(format!("tensor `{}` at byte {offset}: {cause}", tensor.name));
+    source.read_at(offset, piece).map_err(error)
 }
 
 fn out_of_memory(tensor: &Tensor, needed_bytes: u64) -> Error {
