@@ -22,7 +22,23 @@ impl trefoil_engine::Imports for Imports {
         Ok(settings.into_iter().map(Into::into).collect())
     }
 
+    fn collective_rank(&self) -> u32 {
+        collective::rank()
+    }
+
     fn collective_size(&self) -> u32 {
         collective::size()
+    }
+
+    fn broadcast(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        collective::broadcast(bytes).map_err(Error::from)
+    }
+
+    fn all_gather(&self, part: &[u8]) -> Result<Vec<u8>> {
+        collective::all_gather(part).map_err(Error::from)
+    }
+
+    fn gather(&self, part: &[u8]) -> Result<Vec<u8>> {
+        collective::gather(part).map_err(Error::from)
     }
 }

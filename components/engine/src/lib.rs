@@ -220,7 +220,7 @@ impl wit::GuestRestoration for Never {
 
 impl worker::Guest for Component {
     fn serve() -> Result<(), worker::Error> {
-        Err(contract::Error::unsupported("several instances; this engine computes in one").into())
+        Ok(ENGINE.with(engine::Engine::serve)?)
     }
 }
 

@@ -23,12 +23,12 @@ impl Guest for Solo {
         Ok(bytes)
     }
 
-    fn all_gather(part: Vec<f32>) -> Result<Vec<f32>, Error> {
+    fn all_gather(part: Vec<u8>) -> Result<Vec<u8>, Error> {
         Ok(part)
     }
 
-    fn all_reduce(partial: Vec<f32>) -> Result<Vec<f32>, Error> {
-        Ok(partial)
+    fn gather(part: Vec<u8>) -> Result<Vec<u8>, Error> {
+        Ok(part)
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use trefoil_compose::{Change, Changes, Parts, Record, Role, cache_key, compose, recompose};
 use trefoil_host::sha256_of_bytes;
 
+use crate::instances::Instances;
 use crate::parts::{self, Engine, ModelSource};
 use crate::session::Session;
 use crate::terminal::Meter;
@@ -19,6 +20,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) configuration: Option<&'a Path>,
     /// The bundled chat app, or none, so that it exports `inference`.
     pub(crate) chat: bool,
+    pub(crate) instances: Instances,
 }
 
 impl Wanted<'_> {
@@ -36,6 +38,9 @@ impl Wanted<'_> {
             Some(path) => parts::digest(path, session)?,
             None => String::new(),
         };
+        // For several instances the collective is the host's.
+        let solo = self.instances.wanted() == 1;
+        let collective = if solo { sha256_of_bytes(trefoil_bundle::SOLO) } else { String::new() };
         let app = if self.chat { sha256_of_bytes(trefoil_bundle::CHAT) } else { String::new() };
         let inputs = [
             "trefoil compose 1",
@@ -43,7 +48,7 @@ impl Wanted<'_> {
             &engine.digest(session)?,
             &self.model.digest(session)?,
             &configuration,
-            &sha256_of_bytes(trefoil_bundle::SOLO),
+            &collective,
             &app,
         ];
         let out = session.cache()?.composition(&sha256_of_bytes(inputs.join("\n").as_bytes()));
@@ -54,7 +59,7 @@ impl Wanted<'_> {
             engine: engine.component()?,
             model: self.model.component(session)?,
             configuration: parts::configuration(self.configuration)?,
-            collective: Some(parts::collective()?),
+            collective: if solo { Some(parts::collective()?) } else { None },
             app: if self.chat { Some(parts::app("chat")?) } else { None },
         };
         let mut meter = Meter::new(&session.terminal, &session.interrupt, "composing");
@@ -71,9 +76,7 @@ impl Wanted<'_> {
         if self.configuration.is_some() {
             changes.configuration = Change::Replace(parts::configuration(self.configuration)?);
         }
-        if record.part(Role::Collective).is_none() {
-            changes.collective = Change::Replace(parts::collective()?);
-        }
+        changes.collective = collective(&record, self.instances)?;
         let app = record.part(Role::App);
         match (self.chat, app) {
             // The same app needs no change, and no app needs no removal.
@@ -82,16 +85,62 @@ impl Wanted<'_> {
             (false, Some(_)) => changes.app = Change::Remove,
             (false, None) => {}
         }
-        if is_none(&changes) {
-            return Ok(path.into());
-        }
-        let out = session.cache()?.composition(&cache_key(path, &changes)?);
-        if !out.exists() {
-            let mut meter = Meter::new(&session.terminal, &session.interrupt, "recomposing");
-            recompose(path, &changes, &out, &mut meter)?;
-        }
-        Ok(out)
+        changed(path, &changes, session)
     }
+}
+
+/// A user's file as it should run: a composition for several instances leaves its collective to the
+/// host. What is no composition, or cannot be changed, stays as it is.
+pub(crate) fn for_instances(
+    path: &Path,
+    instances: Instances,
+    session: &Session,
+) -> Result<PathBuf> {
+    let unchanged = || Ok(path.to_owned());
+    if instances.wanted() == 1 {
+        return unchanged();
+    }
+    let record = match Record::read(path) {
+        Ok(record) => record,
+        Err(_) if instances.may_be_one() => return unchanged(),
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!(
+                    "`{}` cannot run in {} instances, only in one",
+                    path.display(),
+                    instances.wanted()
+                )
+            });
+        }
+    };
+    if instances.may_be_one() && session.cache().is_err() {
+        return unchanged();
+    }
+    let collective = collective(&record, instances)?;
+    changed(path, &Changes { collective, ..Changes::default() }, session)
+}
+
+/// What has to happen to the collective.
+fn collective(record: &Record, instances: Instances) -> Result<Change> {
+    let is_part = record.part(Role::Collective).is_some();
+    Ok(match (instances.wanted(), is_part) {
+        (1, false) => Change::Replace(parts::collective()?),
+        (1, true) | (_, false) => Change::Keep,
+        (_, true) => Change::Remove,
+    })
+}
+
+/// The changed composition, from the cache.
+fn changed(path: &Path, changes: &Changes, session: &Session) -> Result<PathBuf> {
+    if is_none(changes) {
+        return Ok(path.into());
+    }
+    let out = session.cache()?.composition(&cache_key(path, changes)?);
+    if !out.exists() {
+        let mut meter = Meter::new(&session.terminal, &session.interrupt, "recomposing");
+        recompose(path, changes, &out, &mut meter)?;
+    }
+    Ok(out)
 }
 
 fn is_none(changes: &Changes) -> bool {

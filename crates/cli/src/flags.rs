@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use trefoil_contract::Setting;
-use trefoil_host::{Directory, Grants, Limits, Variable};
+use trefoil_host::{Directory, Grants, INSTANCES_MAX, Limits, Variable};
 use trefoil_settings::{Key, Kind, Scope, TABLE};
 
 /// What a guest may use and how much of it.
@@ -16,12 +16,16 @@ pub(crate) struct GuestFlags {
     /// Set an environment variable; without VALUE, pass on the own one
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     variables: Vec<Variable>,
-    /// Memory of the guest at most, for example 512M or 2G
+    /// Memory of the guest at most, that of all instances together, for example 512M or 2G
     #[arg(long, value_name = "SIZE", value_parser = size)]
     memory_max: Option<u64>,
     /// Time for the guest at most, for example 30 or 5m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
+    /// Instances of a composition that compute together, each on a thread of its own with its share
+    /// of the model [default: for `run` and `chat` one for each physical core, otherwise 1]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=i64::from(INSTANCES_MAX)))]
+    pub(crate) instances: Option<u32>,
 }
 
 impl GuestFlags {
@@ -34,7 +38,7 @@ impl GuestFlags {
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        Limits { memory_bytes_max: self.memory_max, timeout: self.timeout }
+        Limits { memory_bytes_max: self.memory_max, timeout: self.timeout, stall: None }
     }
 }
 

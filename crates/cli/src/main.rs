@@ -6,6 +6,7 @@ mod composition;
 mod exit;
 mod fields;
 mod flags;
+mod instances;
 mod messages;
 mod parts;
 mod session;

@@ -47,6 +47,7 @@ pub(crate) fn report(
     begin: Instant,
     program: &Program,
     gauges: &Gauges,
+    instances: u32,
     outcome: Option<&Outcome>,
 ) {
     let timings = program.timings();
@@ -62,6 +63,9 @@ pub(crate) fn report(
     }
     if let Some(first) = gauges.first_output_since(begin) {
         parts.push(format!("first output after {}", ms(first)));
+    }
+    if instances > 1 {
+        parts.push(format!("{instances} instances"));
     }
     parts.push(format!("guest memory {:.1} MiB", gauges.memory_bytes() as f64 / 1_048_576.0));
     parts.push(format!("total {:.2} s", begin.elapsed().as_secs_f64()));

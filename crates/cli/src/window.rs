@@ -13,6 +13,7 @@ use crate::composition::Wanted;
 use crate::exit;
 use crate::fields::{Fields, invalid};
 use crate::flags::{GuestFlags, ModelSettings};
+use crate::instances::Instances;
 use crate::parts::{Engine, ModelSource};
 use crate::session::{Session, print, print_json};
 use crate::stats;
@@ -99,6 +100,7 @@ impl WindowFlags {
             default_engine: Engine::Cpu,
             configuration: self.config.as_deref(),
             chat: false,
+            instances: Instances::one(self.guest.instances),
         };
         let program = session.load(&wanted.prepare(session)?)?;
         let (gauges, loaded) = stats::loading(session, model.size());
@@ -107,6 +109,7 @@ impl WindowFlags {
             limits: self.guest.limits(),
             interrupt: session.interrupt.clone(),
             gauges,
+            instances: wanted.instances.for_program(&program),
         };
         let inference = Inference::open(session.runtime()?, &program, &options, &self.settings.0);
         loaded();

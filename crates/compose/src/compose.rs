@@ -22,7 +22,8 @@ pub struct Parts {
     pub model: Component,
     /// Holds the settings; see [`crate::configuration`] for one without any.
     pub configuration: Component,
-    /// Exchanges data between instances. Without one the engine's import stays open, for the host.
+    /// Exchanges data between instances. Without one the engine's import stays open, for the host,
+    /// and the composition exports `worker` for the instances beside rank 0.
     pub collective: Option<Component>,
     /// The user's. Without one the composition exports `inference` itself, and `worker` if the
     /// engine has it.

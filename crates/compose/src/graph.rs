@@ -175,27 +175,23 @@ fn export(
             }
         }
     };
-    // Types come first: exports that use them refer back to their names.
-    let extra = match beside {
-        Beside::Nothing => None,
-        Beside::Types => Some(&[][..]),
-        Beside::TypesAndInference if app.is_some() => Some(&["inference"][..]),
-        Beside::TypesAndInference => Some(&["inference", "worker"][..]),
-    };
+    let mut extra = Vec::new();
+    if matches!(beside, Beside::TypesAndInference) {
+        extra.push("inference");
+    }
+    // A host that provides the collective runs the other instances, whatever rank 0 is for.
+    if app.is_none() || place(Role::Collective).is_none() {
+        extra.push("worker");
+    }
     // What the app exports itself under such a name is the app's.
     let own: Vec<String> =
         app.map(|app| parts[app].component.exports().to_vec()).unwrap_or_default();
-    if let Some(extra) = extra {
-        if !own.contains(&interface_name("types")) {
-            add(place(Role::Types), Some(&["types"]));
-        }
-        if !own
-            .iter()
-            .any(|name| contract_name(name).is_some_and(|name| name.interface == "inference"))
-        {
-            add(place(Role::Engine), Some(extra));
-        }
+    extra.retain(|interface| find(&own, interface).is_none());
+    // Types come first: exports that use them refer back to their names.
+    if !matches!(beside, Beside::Nothing) && !own.contains(&interface_name("types")) {
+        add(place(Role::Types), Some(&["types"]));
     }
+    add(place(Role::Engine), Some(&extra));
     add(app, None);
     for (node, name) in exports {
         let alias = graph.alias_instance_export(node, &name).map_err(other)?;

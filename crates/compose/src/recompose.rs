@@ -35,7 +35,7 @@ pub struct Changes {
     pub model: Change,
     /// Removed, the host provides `configuration`.
     pub configuration: Change,
-    /// Removed, the host provides `collective`.
+    /// Removed, the host provides `collective`, and the composition exports `worker`.
     pub collective: Change,
     /// Removed, the composition exports `inference`.
     pub app: Change,

@@ -4,6 +4,7 @@ use trefoil_contract::{Error, Result};
 use trefoil_kernels::{AttentionScratch, CacheType, HeadCache, OutOfMemory, Rows};
 
 use crate::config::Config;
+use crate::partition::Partition;
 
 /// Tokens by which a cache grows at least: so seldom that copying does not matter, so little that
 /// short sequences stay small.
@@ -17,19 +18,21 @@ pub(crate) struct Cache {
     /// Tokens of each sequence that are computed in all blocks.
     tokens: Vec<u32>,
     heads_count: usize,
-    kv_heads: usize,
+    /// For each KV head that this instance holds, how many query heads it serves.
+    groups: Vec<usize>,
     head_length: usize,
     context_tokens: usize,
     cache_type: CacheType,
 }
 
-/// `[block][KV head]`; empty until the sequence is used. A share of the KV heads makes it shorter.
+/// `[block][KV head held]`; empty until the sequence is used.
 type Sequence = Vec<HeadCache>;
 
 impl Cache {
     /// Room for sequences of at most `context_tokens`, all empty.
     pub(crate) fn new(
         config: &Config,
+        partition: &Partition,
         sequences_max: usize,
         context_tokens: u32,
         cache_type: CacheType,
@@ -37,8 +40,8 @@ impl Cache {
         Cache {
             sequences: (0..sequences_max).map(|_| Sequence::new()).collect(),
             tokens: vec![0; sequences_max],
-            heads_count: config.blocks * config.kv_heads,
-            kv_heads: config.kv_heads,
+            heads_count: config.blocks * partition.groups.len(),
+            groups: partition.groups.clone(),
             head_length: config.head_length,
             context_tokens: context_tokens as usize,
             cache_type,
@@ -84,8 +87,9 @@ impl Cache {
 
     /// One block of a sequence.
     pub(crate) fn layer(&mut self, sequence: usize, block: usize) -> Layer<'_> {
-        let heads = &mut self.sequences[sequence][block * self.kv_heads..][..self.kv_heads];
-        Layer { heads, head_length: self.head_length }
+        let count = self.groups.len();
+        let heads = &mut self.sequences[sequence][block * count..][..count];
+        Layer { heads, groups: &self.groups, head_length: self.head_length }
     }
 
     /// Counts tokens that were appended in all blocks.
@@ -113,6 +117,7 @@ impl Cache {
 /// The KV heads of one block of one sequence.
 pub(crate) struct Layer<'a> {
     heads: &'a mut [HeadCache],
+    groups: &'a [usize],
     head_length: usize,
 }
 
@@ -145,14 +150,12 @@ impl Layer<'_> {
     ) -> Result<(), OutOfMemory> {
         // Vaswani et al., 2017, section 3.2.1.
         let scale = 1.0 / (self.head_length as f32).sqrt();
-        let Some(tokens) = self.heads.first().map(|head| head.tokens() - position) else {
-            return Ok(());
-        };
-        let length = queries.len() / tokens;
-        let group_length = length / self.heads.len();
+        let length = self.groups.iter().sum::<usize>() * self.head_length;
+        let mut first = 0;
         // Head by head, so that one head's keys and values stay in the processor's cache.
-        for (index, head) in self.heads.iter().enumerate() {
-            let group = index * group_length..(index + 1) * group_length;
+        for (head, heads) in self.heads.iter().zip(self.groups) {
+            let group = first..first + heads * self.head_length;
+            first = group.end;
             let visible = |token| 0..position + token + 1;
             head.attend(queries, &Rows { length, group }, visible, scale, scratch, out)?;
         }
@@ -171,7 +174,7 @@ mod tests {
             sequences: vec![Sequence::new()],
             tokens: vec![0],
             heads_count: 1,
-            kv_heads: 1,
+            groups: vec![1],
             head_length,
             context_tokens: 100,
             cache_type: CacheType::F32,
@@ -190,7 +193,7 @@ mod tests {
             sequences: vec![Sequence::new(), Sequence::new()],
             tokens: vec![0; 2],
             heads_count: 6,
-            kv_heads: 2,
+            groups: vec![1, 1],
             head_length: 8,
             context_tokens: 1000,
             cache_type: CacheType::F16,

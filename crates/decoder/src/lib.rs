@@ -2,6 +2,9 @@
 //!
 //! One decoder serves all architectures: [`ARCHITECTURES`] is the table of their differences,
 //! [`Config`] the sizes of one model. [`Decoder`] implements [`trefoil_generation::Forward`].
+//!
+//! Several instances can compute one model together, each with a share of its rows and heads: they
+//! have the same calls made and see each other through [`Exchange`].
 
 #![deny(missing_docs)]
 
@@ -10,8 +13,11 @@ mod batch;
 mod cache;
 mod config;
 mod decoder;
+mod exchange;
 mod key;
 mod memory;
+mod partition;
+mod peers;
 mod rope;
 mod scratch;
 mod tensor;
@@ -25,3 +31,4 @@ pub use config::{
 pub use trefoil_kernels::CacheType;
 
 pub use decoder::{CONTEXT_TOKENS_DEFAULT_MAX, Decoder, Options, SEQUENCES_MAX};
+pub use exchange::{Alone, Exchange, agree};

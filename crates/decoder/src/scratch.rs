@@ -5,26 +5,29 @@ use trefoil_kernels::{Activations, AttentionScratch};
 
 use crate::config::Config;
 use crate::memory::resize;
+use crate::partition::Partition;
 
 /// Intermediate results, a row for each token of the batch. They grow to the largest batch and
 /// stay: in steady state no step allocates.
 #[derive(Default)]
 pub(crate) struct Scratch {
+    /// The tokens of the batch.
+    pub(crate) tokens: Vec<u32>,
     /// The residual stream: `[tokens][embedding]`.
     pub(crate) stream: Vec<f32>,
     /// What is added to it, and before that what is normed: `[tokens][embedding]`.
     pub(crate) branch: Vec<f32>,
-    /// `[tokens][query heads][head]`.
+    /// `[tokens][own query heads][head]`.
     pub(crate) query: Vec<f32>,
-    /// `[tokens][KV heads][head]`.
+    /// `[tokens][own KV heads][head]`.
     pub(crate) key: Vec<f32>,
-    /// `[tokens][KV heads][head]`.
+    /// `[tokens][own KV heads][head]`.
     pub(crate) value: Vec<f32>,
     /// `[tokens][query heads][head]`.
     pub(crate) attended: Vec<f32>,
     /// `[tokens][feed-forward]`.
     pub(crate) gate: Vec<f32>,
-    /// `[tokens][feed-forward]`.
+    /// `[tokens][own feed-forward]`.
     pub(crate) up: Vec<f32>,
     /// `[tokens][rope / 2]`.
     pub(crate) cos: Vec<f32>,
@@ -43,16 +46,22 @@ impl Scratch {
     ///
     /// # Errors
     /// `out-of-memory`.
-    pub(crate) fn fit(&mut self, tokens: usize, config: &Config) -> Result<()> {
+    pub(crate) fn fit(
+        &mut self,
+        tokens: usize,
+        config: &Config,
+        partition: &Partition,
+    ) -> Result<()> {
+        resize(&mut self.tokens, tokens, PURPOSE)?;
         let widths = [
             (&mut self.stream, config.embedding_length),
             (&mut self.branch, config.embedding_length),
-            (&mut self.query, config.query_length()),
-            (&mut self.key, config.kv_length()),
-            (&mut self.value, config.kv_length()),
+            (&mut self.query, partition.query.own().len()),
+            (&mut self.key, partition.kv.len()),
+            (&mut self.value, partition.kv.len()),
             (&mut self.attended, config.query_length()),
             (&mut self.gate, config.feed_forward_length),
-            (&mut self.up, config.feed_forward_length),
+            (&mut self.up, partition.feed_forward.own().len()),
             (&mut self.cos, config.rope_length / 2),
             (&mut self.sin, config.rope_length / 2),
         ];

@@ -86,7 +86,15 @@ impl BlockSlot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     Vector { length: usize },
-    Matrix { rows: usize, columns: usize, weights_type: WeightsType },
+    Matrix(MatrixForm),
+}
+
+/// Shape and type of a whole matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MatrixForm {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) weights_type: WeightsType,
 }
 
 /// A tensor that was found and checked.
@@ -176,7 +184,7 @@ impl Shape {
                     let names = WeightsType::ALL.map(|known| format!("{known:?}"));
                     unsupported_type(tensor, &format!("matrices of types {}", names.join(", ")))
                 })?;
-                Ok(Form::Matrix { rows, columns, weights_type })
+                Ok(Form::Matrix(MatrixForm { rows, columns, weights_type }))
             }
         }
     }

@@ -23,8 +23,29 @@ pub trait Imports {
     /// The user's own text.
     fn configure(&self, parts: &[Part]) -> Result<Vec<Setting>, String>;
 
+    /// `collective.rank`
+    fn collective_rank(&self) -> u32;
+
     /// `collective.size`
     fn collective_size(&self) -> u32;
+
+    /// `collective.broadcast`
+    ///
+    /// # Errors
+    /// An instance has failed.
+    fn broadcast(&self, bytes: &[u8]) -> Result<Vec<u8>>;
+
+    /// `collective.all-gather`
+    ///
+    /// # Errors
+    /// An instance has failed.
+    fn all_gather(&self, part: &[u8]) -> Result<Vec<u8>>;
+
+    /// `collective.gather`
+    ///
+    /// # Errors
+    /// An instance has failed.
+    fn gather(&self, part: &[u8]) -> Result<Vec<u8>>;
 }
 
 /// One part of the model component as a positional source of bytes.

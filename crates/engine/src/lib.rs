@@ -3,14 +3,19 @@
 //!
 //! [`Engine`] opens models through [`Imports`]; [`Model`] answers questions about text and
 //! tokens; [`Request`] becomes a [`Generation`]; [`advance`] steps many of them in one batch.
+//!
+//! Where several instances compute one model, all of this happens at rank 0; the others run
+//! [`Engine::serve`].
 
 #![deny(missing_docs)]
 
 mod imports;
+mod instances;
 mod model;
 mod request;
+mod step;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use trefoil_contract::{Error, Part, Result, Role, Setting};
@@ -18,6 +23,7 @@ use trefoil_settings::{Scope, Settings};
 
 pub use imports::{Imports, PartSource};
 pub use model::Model;
+use model::Origin;
 pub use request::{Generation, Request, advance};
 
 /// Prefix of the settings that only this family of engines understands.
@@ -31,12 +37,20 @@ pub struct Engine {
     settings: RefCell<Vec<Setting>>,
     /// Models that somebody holds: opening one again does not load it again.
     open: RefCell<Vec<(u32, Weak<Model>)>>,
+    /// Models loaded so far, by which the instances number them.
+    loaded: Cell<u32>,
 }
 
 impl Engine {
     /// An engine called `name` (`cpu`, `cpu-relaxed`) over its imports.
     pub fn new(name: &'static str, imports: Rc<dyn Imports>) -> Engine {
-        Engine { name, imports, settings: RefCell::default(), open: RefCell::default() }
+        Engine {
+            name,
+            imports,
+            settings: RefCell::default(),
+            open: RefCell::default(),
+            loaded: Cell::new(0),
+        }
     }
 
     /// The app's defaults for models opened from now on.
@@ -66,11 +80,10 @@ impl Engine {
     /// [`Error::Unsupported`], [`Error::OutOfMemory`] and others from loading;
     /// [`Error::InvalidSetting`] from the configuration component.
     pub fn open(&self, name: Option<&str>) -> Result<Rc<Model>> {
-        let instances = self.imports.collective_size();
-        if instances != 1 {
+        let rank = self.imports.collective_rank();
+        if rank != 0 {
             return Err(Error::unsupported(format!(
-                "this engine runs in one instance, not in {instances}; compose it with the `solo` \
-                 collective"
+                "opening models at rank {rank}; rank 0 does that, and the others `serve`"
             )));
         }
         let parts = self.imports.parts()?;
@@ -94,7 +107,18 @@ impl Engine {
             message: format!("the configuration component refused: {message}"),
         })?;
         let layers = [configuration.as_slice(), &self.settings.borrow()];
-        Model::load(self.name, &parts[index as usize], &source, &layers)
+        let number = self.loaded.get();
+        self.loaded.set(number.wrapping_add(1));
+        let origin = Origin { imports: &self.imports, part: &parts[index as usize], index, number };
+        Model::load(self.name, &origin, &source, &layers)
+    }
+
+    /// What the instances beside rank 0 do: `worker.serve`.
+    ///
+    /// # Errors
+    /// When any instance fails.
+    pub fn serve(&self) -> Result<()> {
+        instances::serve(&self.imports)
     }
 }
 

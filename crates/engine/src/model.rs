@@ -5,13 +5,14 @@ use trefoil_contract::{
     Conversation, Error, FORMAT_GGUF, FORMAT_GGUF_ROWS_16, ModelInfo, Part, ROWS_16_VERSION_KEY,
     Result, Setting, TokenizeOptions, Value,
 };
-use trefoil_decoder::{CacheType, Decoder};
+use trefoil_decoder::CacheType;
 use trefoil_generation::{ChatTemplate, Forward, Generations};
 use trefoil_gguf::{Gguf, Metadata, Source, Tensor};
 use trefoil_settings::{Scope, Settings, TABLE};
 use trefoil_tokenizer::Tokenizer;
 
-use crate::SETTINGS_PREFIX;
+use crate::instances::Leader;
+use crate::{Imports, SETTINGS_PREFIX};
 
 /// A loaded model.
 pub struct Model {
@@ -20,17 +21,28 @@ pub struct Model {
     template: Option<ChatTemplate>,
     /// Defaults of its requests.
     pub(crate) settings: Settings,
-    pub(crate) generations: RefCell<Generations<Decoder, Rc<Tokenizer>>>,
+    pub(crate) generations: RefCell<Generations<Leader, Rc<Tokenizer>>>,
+}
+
+/// Where a model comes from.
+pub(crate) struct Origin<'a> {
+    pub(crate) imports: &'a Rc<dyn Imports>,
+    pub(crate) part: &'a Part,
+    /// Of the part.
+    pub(crate) index: u32,
+    /// Of the model, among all that were ever open.
+    pub(crate) number: u32,
 }
 
 impl Model {
     /// Reads a GGUF file. `layers` are settings in rising precedence, above the file's own.
     pub(crate) fn load(
         engine: &str,
-        part: &Part,
+        origin: &Origin<'_>,
         source: &dyn Source,
         layers: &[&[Setting]],
     ) -> Result<Model> {
+        let part = origin.part;
         let is_arranged = match part.format.as_str() {
             FORMAT_GGUF => false,
             FORMAT_GGUF_ROWS_16 => true,
@@ -50,8 +62,6 @@ impl Model {
             )));
         }
         let settings = settings(&gguf.metadata, layers)?;
-        let tokenizer = Tokenizer::from_gguf(&gguf.metadata).map_err(tokenizer_error)?;
-        let template = template(&gguf.metadata, &settings)?;
         let options = trefoil_decoder::Options {
             context_tokens: settings.model.context_tokens,
             sequences_max: settings.model.sequences_max,
@@ -60,9 +70,16 @@ impl Model {
                 _ => CacheType::F16,
             },
         };
-        let decoder = Decoder::load(&gguf, source, options)?;
-        check_vocabulary(&tokenizer, &decoder)?;
-        let config = decoder.config();
+        let prepare = || {
+            let tokenizer = Tokenizer::from_gguf(&gguf.metadata).map_err(tokenizer_error)?;
+            let template = template(&gguf.metadata, &settings)?;
+            Ok((tokenizer, template))
+        };
+        let numbers = (origin.number, origin.index);
+        let (leader, (tokenizer, template)) =
+            Leader::load(origin.imports, numbers, (&gguf, source), options, prepare)?;
+        check_vocabulary(&tokenizer, &leader)?;
+        let config = leader.decoder().config();
         let info = ModelInfo {
             name: part.name.clone(),
             architecture: config.architecture.name.to_owned(),
@@ -72,7 +89,7 @@ impl Model {
             vocabulary_tokens: tokenizer.vocabulary_tokens(),
             embedding_length: u32::try_from(config.embedding_length).unwrap_or(u32::MAX),
             context_tokens_trained: config.context_tokens_trained,
-            context_tokens: decoder.context_tokens(),
+            context_tokens: leader.context_tokens(),
             sequences_max: settings.model.sequences_max,
             bos: tokenizer.bos(),
             end_of_generation: tokenizer.end_of_generation().to_vec(),
@@ -80,7 +97,7 @@ impl Model {
         };
         let tokenizer = Rc::new(tokenizer);
         let generations =
-            Generations::new(decoder, Rc::clone(&tokenizer), settings.model.prefill_tokens);
+            Generations::new(leader, Rc::clone(&tokenizer), settings.model.prefill_tokens);
         let generations = RefCell::new(generations);
         Ok(Model { info, tokenizer, template, settings, generations })
     }
@@ -198,8 +215,8 @@ fn template(metadata: &Metadata, settings: &Settings) -> Result<Option<ChatTempl
 }
 
 /// Every token that the tokenizer makes must have a row of the embedding.
-fn check_vocabulary(tokenizer: &Tokenizer, decoder: &Decoder) -> Result<()> {
-    let (tokens, rows) = (tokenizer.vocabulary_tokens() as usize, decoder.vocabulary_tokens());
+fn check_vocabulary(tokenizer: &Tokenizer, forward: &impl Forward) -> Result<()> {
+    let (tokens, rows) = (tokenizer.vocabulary_tokens() as usize, forward.vocabulary_tokens());
     if tokens == rows {
         return Ok(());
     }

@@ -96,6 +96,9 @@ pub(crate) enum Stopped {
     Interrupted,
     #[error("out of time")]
     Timeout,
+    /// Of several instances: the others have ended, or wait for it no longer.
+    #[error("the other instances no longer wait for it")]
+    Abandoned,
 }
 
 /// Turns wasmtime's error about a call into what happened.
@@ -107,7 +110,7 @@ pub(crate) fn classify(
     match error.downcast_ref::<Stopped>() {
         Some(Stopped::Interrupted) => return Failure::Interrupted,
         Some(Stopped::Timeout) => return Failure::Timeout(timeout.unwrap_or_default()),
-        None => {}
+        Some(Stopped::Abandoned) | None => {}
     }
     // A guest that was refused memory aborts on its own terms; the refusal is the cause.
     if let Some(refusal) = refusal {

@@ -1,13 +1,15 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
+use crate::collective::Member;
 use crate::failure::Stopped;
 use crate::output::{Output, Which};
-use crate::{Failure, Gauges, GrantError, Grants, Interrupt, Refusal, Runtime};
+use crate::{Failure, Gauges, GrantError, Interrupt, Refusal, RunOptions, Runtime};
 
 /// Entries of all tables of a guest together; rustc's and other compilers' guests have thousands.
 const TABLE_ELEMENTS_MAX: usize = 10_000_000;
@@ -15,10 +17,13 @@ const TABLE_ELEMENTS_MAX: usize = 10_000_000;
 /// Bounds for a guest.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
-    /// Bytes of all linear memories together.
+    /// Bytes of all linear memories together, those of all instances.
     pub memory_bytes_max: Option<u64>,
     /// Time from its start.
     pub timeout: Option<Duration>,
+    /// How long instances wait for one that does not come to an exchange. Without one, two
+    /// minutes.
+    pub stall: Option<Duration>,
 }
 
 /// State behind a guest's imports.
@@ -26,6 +31,26 @@ pub(crate) struct Guest {
     wasi: WasiCtx,
     table: ResourceTable,
     meter: Meter,
+    pub(crate) watch: Watch,
+    pub(crate) member: Member,
+}
+
+/// What stops a guest.
+#[derive(Clone)]
+pub(crate) struct Watch {
+    interrupt: Interrupt,
+    deadline: Option<Instant>,
+}
+
+impl Watch {
+    /// Why the guest should stop now.
+    pub(crate) fn stopped(&self) -> Option<Stopped> {
+        if self.interrupt.is_raised() {
+            return Some(Stopped::Interrupted);
+        }
+        let is_over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        is_over.then_some(Stopped::Timeout)
+    }
 }
 
 impl WasiView for Guest {
@@ -37,7 +62,8 @@ impl WasiView for Guest {
 /// Counts linear memory and keeps it below the limit.
 struct Meter {
     bytes_max: Option<u64>,
-    bytes: u64,
+    /// Of all instances.
+    bytes: Arc<AtomicU64>,
     last_growth: u64,
     gauges: Arc<Gauges>,
 }
@@ -54,26 +80,26 @@ impl ResourceLimiter for Meter {
             return Ok(false);
         }
         let growth = desired.saturating_sub(current) as u64;
-        let next = self.bytes.saturating_add(growth);
-        if let Some(limit) = self.bytes_max
-            && next > limit
-        {
-            self.gauges.refuse(Refusal {
-                asked_bytes: growth,
-                held_bytes: self.bytes,
-                limit_bytes: limit,
-            });
-            return Ok(false);
+        let limit = self.bytes_max.unwrap_or(u64::MAX);
+        let grown = |held: u64| held.checked_add(growth).filter(|next| *next <= limit);
+        let order = Ordering::Relaxed;
+        match self.bytes.try_update(order, order, grown) {
+            Ok(held) => {
+                self.last_growth = growth;
+                self.gauges.set_memory_bytes(held + growth);
+                Ok(true)
+            }
+            Err(held_bytes) => {
+                self.gauges.refuse(Refusal { asked_bytes: growth, held_bytes, limit_bytes: limit });
+                Ok(false)
+            }
         }
-        self.bytes = next;
-        self.last_growth = growth;
-        self.gauges.set_memory_bytes(next);
-        Ok(true)
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.bytes = self.bytes.saturating_sub(std::mem::take(&mut self.last_growth));
-        self.gauges.set_memory_bytes(self.bytes);
+        let failed = std::mem::take(&mut self.last_growth);
+        let held = self.bytes.fetch_sub(failed, Ordering::Relaxed);
+        self.gauges.set_memory_bytes(held - failed);
         Ok(())
     }
 
@@ -87,58 +113,68 @@ impl ResourceLimiter for Meter {
     }
 }
 
-/// A store whose guest has the grants and nothing else, and stops by time or interrupt.
+/// A store whose guest has the grants and nothing else, and stops by time or interrupt. Of several
+/// instances, those beside rank 0 get directories alone, to read a model from, and say nothing: the
+/// app is not theirs. `memory_bytes` counts what all of them hold.
 pub(crate) fn store(
     runtime: &Runtime,
     program_name: &str,
-    grants: &Grants,
-    limits: Limits,
-    interrupt: &Interrupt,
-    gauges: &Arc<Gauges>,
+    options: &RunOptions,
+    member: Member,
+    memory_bytes: &Arc<AtomicU64>,
 ) -> Result<Store<Guest>, Failure> {
+    let RunOptions { grants, limits, gauges, .. } = options;
     let mut wasi = WasiCtx::builder();
     // Guests run on a thread of their own, so that waiting on it stops nobody else.
     wasi.allow_blocking_current_thread(true);
-    wasi.inherit_stdin()
-        .stdout(Output::new(Which::Stdout, gauges.clone()))
-        .stderr(Output::new(Which::Stderr, gauges.clone()))
-        .arg(program_name)
-        .args(&grants.arguments);
-    for variable in &grants.variables {
-        wasi.env(&variable.name, &variable.value);
-    }
+    let permissions = match member.rank {
+        0 => {
+            wasi.inherit_stdin()
+                .stdout(Output::new(Which::Stdout, gauges.clone()))
+                .stderr(Output::new(Which::Stderr, gauges.clone()))
+                .arg(program_name)
+                .args(&grants.arguments);
+            for variable in &grants.variables {
+                wasi.env(&variable.name, &variable.value);
+            }
+            FsPerms::ReadWrite
+        }
+        _ => FsPerms::ReadOnly,
+    };
     for directory in &grants.directories {
         // wasmtime opens it too, but its error does not name it.
         std::fs::read_dir(&directory.host)
             .map_err(|source| GrantError::Directory { path: directory.host.clone(), source })?;
-        wasi.preopened_dir(&directory.host, &directory.guest, FsPerms::ReadWrite).map_err(
-            |error| GrantError::Directory {
+        wasi.preopened_dir(&directory.host, &directory.guest, permissions).map_err(|error| {
+            GrantError::Directory {
                 path: directory.host.clone(),
                 source: std::io::Error::other(error.to_string()),
-            },
-        )?;
+            }
+        })?;
     }
     let meter = Meter {
         bytes_max: limits.memory_bytes_max,
-        bytes: 0,
+        bytes: memory_bytes.clone(),
         last_growth: 0,
         gauges: gauges.clone(),
     };
-    let guest = Guest { wasi: wasi.build(), table: ResourceTable::new(), meter };
+    let deadline = limits.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let watch = Watch { interrupt: options.interrupt.clone(), deadline };
+    let (collective, rank) = (member.collective.clone(), member.rank);
+    let guest = Guest {
+        wasi: wasi.build(),
+        table: ResourceTable::new(),
+        meter,
+        watch: watch.clone(),
+        member,
+    };
     let mut store = Store::new(runtime.engine(), guest);
     store.limiter(|guest| &mut guest.meter);
-
-    let interrupt = interrupt.clone();
-    let deadline = limits.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| {
-        if interrupt.is_raised() {
-            return Err(Stopped::Interrupted.into());
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(Stopped::Timeout.into());
-        }
-        Ok(UpdateDeadline::Continue(1))
+    store.epoch_deadline_callback(move |_| match watch.stopped() {
+        Some(stopped) => Err(stopped.into()),
+        None if collective.abandons(rank) => Err(Stopped::Abandoned.into()),
+        None => Ok(UpdateDeadline::Continue(1)),
     });
     Ok(store)
 }
@@ -156,7 +192,8 @@ mod tests {
     use super::*;
 
     fn meter(limit: u64) -> Meter {
-        Meter { bytes_max: Some(limit), bytes: 0, last_growth: 0, gauges: Arc::default() }
+        let bytes = Arc::default();
+        Meter { bytes_max: Some(limit), bytes, last_growth: 0, gauges: Arc::default() }
     }
 
     #[test]
@@ -168,6 +205,16 @@ mod tests {
         assert_eq!(meter.gauges.memory_bytes(), 100);
         let refusal = meter.gauges.refusal().expect("was refused");
         assert_eq!((refusal.asked_bytes, refusal.held_bytes, refusal.limit_bytes), (60, 60, 100));
+    }
+
+    #[test]
+    fn the_limit_holds_for_all_instances_together() {
+        let mut first = meter(100);
+        let mut second = Meter { bytes: first.bytes.clone(), ..meter(100) };
+        assert!(first.memory_growing(0, 60, None).expect("decides"));
+        assert!(!second.memory_growing(0, 60, None).expect("decides"));
+        assert!(second.memory_growing(0, 40, None).expect("decides"));
+        assert_eq!(second.gauges.memory_bytes(), 100);
     }
 
     #[test]

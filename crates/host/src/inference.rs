@@ -6,7 +6,8 @@ use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
 use crate::failure::classify;
-use crate::guest::{self, Guest, Limits};
+use crate::guest::{Guest, Limits};
+use crate::instances::{Prepared, Workers, prepare};
 use crate::{Failure, Gauges, Program, RunOptions, Runtime};
 
 mod bindings {
@@ -17,8 +18,11 @@ mod convert;
 
 use bindings::PlugIn;
 use bindings::exports::trefoil::llm::inference as wit;
+#[allow(unreachable_pub)] // Generated code uses it again, publicly.
+pub use bindings::trefoil::llm::types;
+pub(crate) use convert::error;
 
-/// A model that is loaded in an instance of its own, called from here.
+/// A model that is loaded in an instance of its own, or in several, called from here.
 ///
 /// After a [`CallError::Failure`] the instance is unusable; every further call fails too.
 pub struct Inference {
@@ -27,6 +31,7 @@ pub struct Inference {
     model: ResourceAny,
     limits: Limits,
     gauges: Arc<Gauges>,
+    workers: Workers,
 }
 
 /// Why a call brought no result.
@@ -66,18 +71,8 @@ impl Inference {
             ))
             .into());
         }
-        let mut store = guest::store(
-            runtime,
-            "trefoil",
-            &options.grants,
-            options.limits,
-            &options.interrupt,
-            &options.gauges,
-        )?;
-        let linker = guest::linker(runtime)?;
-        linker
-            .instantiate_pre(&program.component)
-            .map_err(|error| Failure::Instantiate(format!("{error:#}")))?;
+        let Prepared { mut store, linker, workers } =
+            prepare(runtime, program, "trefoil", options)?;
         let (limits, gauges) = (options.limits, options.gauges.clone());
         let fail = |error: &wasmtime::Error| classify(error, limits.timeout, gauges.refusal());
         let plug_in = PlugIn::instantiate(&mut store, &program.component, &linker)
@@ -95,7 +90,8 @@ impl Inference {
             .call_open(&mut store, None)
             .map_err(|error| fail(&error))?
             .map_err(convert::error)?;
-        Ok(Inference { store, plug_in, model, limits, gauges: options.gauges.clone() })
+        let gauges = options.gauges.clone();
+        Ok(Inference { store, plug_in, model, limits, gauges, workers })
     }
 
     /// What is known about the model.
@@ -236,7 +232,11 @@ impl Inference {
     }
 
     fn settle<T>(&self, result: wasmtime::Result<T>) -> Result<T, Failure> {
-        result.map_err(|error| classify(&error, self.limits.timeout, self.gauges.refusal()))
+        result.map_err(|error| {
+            let failure = classify(&error, self.limits.timeout, self.gauges.refusal());
+            self.workers.fail(&failure);
+            failure
+        })
     }
 
     fn settle_result<T>(&self, result: wasmtime::Result<Result<T, wit::Error>>) -> CallResult<T> {

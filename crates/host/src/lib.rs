@@ -3,18 +3,21 @@
 //! A [`Runtime`] turns a file into a [`Program`] (compiled once, kept in the [`Cache`] by content).
 //! [`run`] runs a program that is a command; [`Inference`] calls one that exports
 //! `trefoil:llm/inference`. Nothing is granted to a guest but what [`Grants`] names, and
-//! [`Limits`] bound its memory and time. This crate prints nothing itself; the guest's own output
+//! [`Limits`] bound its memory and time. A program that leaves its collective to the host runs in as
+//! many instances as [`RunOptions::instances`] says, one thread each. This crate prints nothing itself; the guest's own output
 //! goes to the process's standard streams.
 
 #![deny(missing_docs)]
 
 mod cache;
+mod collective;
 mod digest;
 mod failure;
 mod gauges;
 mod grants;
 mod guest;
 mod inference;
+mod instances;
 mod interrupt;
 mod output;
 mod program;
@@ -28,6 +31,7 @@ pub use gauges::{Gauges, Refusal};
 pub use grants::{Directory, GrantError, Grants, Variable};
 pub use guest::Limits;
 pub use inference::{CallError, Generation, Inference};
+pub use instances::INSTANCES_MAX;
 pub use interrupt::Interrupt;
 pub use program::{LoadError, Phase, Program, Timings};
 pub use run::{Outcome, RunOptions, run};

@@ -178,6 +178,17 @@ impl Program {
         self.export_names().iter().any(|name| is_version_of(name, interface))
     }
 
+    /// Whether the component imports an interface of this name, in any version.
+    pub fn imports(&self, interface: &str) -> bool {
+        self.import_names().iter().any(|name| is_version_of(name, interface))
+    }
+
+    /// Whether the component leaves the collective to the host, and has something to run on the
+    /// instances beside rank 0.
+    pub fn can_run_in_several_instances(&self) -> bool {
+        self.imports("trefoil:llm/collective") && self.exports("trefoil:llm/worker")
+    }
+
     /// Names of all exports.
     pub fn export_names(&self) -> Vec<String> {
         let engine = self.component.engine();

@@ -6,15 +6,16 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::sync::Command;
 
 use crate::failure::classify;
+use crate::instances::{Prepared, prepare};
 use crate::runtime::TICK;
-use crate::{Failure, Gauges, Grants, Interrupt, Limits, Program, Runtime, guest};
+use crate::{Failure, Gauges, Grants, Interrupt, Limits, Program, Runtime};
 
 /// Native stack of a guest's thread, in bytes. wasm itself may use wasmtime's default of 512 KiB.
-const STACK_BYTES: usize = 8 << 20;
+pub(crate) const STACK_BYTES: usize = 8 << 20;
 
 /// How long a guest that should stop may stay in a host call (waiting for input, for example)
 /// before it is left behind.
-const GRACE: Duration = Duration::from_millis(100);
+pub(crate) const GRACE: Duration = Duration::from_millis(100);
 
 /// How to run a command.
 #[derive(Default, Clone)]
@@ -27,6 +28,9 @@ pub struct RunOptions {
     pub interrupt: Interrupt,
     /// Watches it.
     pub gauges: Arc<Gauges>,
+    /// Instances that compute together; 0 is as good as 1. More need a program that leaves its
+    /// collective to the host.
+    pub instances: u32,
 }
 
 /// How a command ended.
@@ -61,26 +65,16 @@ pub fn run(runtime: &Runtime, program: &Program, options: &RunOptions) -> Result
     }
     let start = Instant::now();
     let name = program.path().file_name().unwrap_or_default().to_string_lossy();
-    let mut store = guest::store(
-        runtime,
-        &name,
-        &options.grants,
-        options.limits,
-        &options.interrupt,
-        &options.gauges,
-    )?;
-    let linker = guest::linker(runtime)?;
+    // The workers end when this function does.
+    let Prepared { mut store, linker, workers: _workers } =
+        prepare(runtime, program, &name, options)?;
     let component = program.component.clone();
     let (timeout, gauges) = (options.limits.timeout, options.gauges.clone());
     let (sender, receiver) = mpsc::sync_channel(1);
     let guest = move || {
         let fail = |error: &wasmtime::Error| classify(error, timeout, gauges.refusal());
-        let prepared = linker
-            .instantiate_pre(&component)
-            .map_err(|error| Failure::Instantiate(format!("{error:#}")))
-            .and_then(|_| {
-                Command::instantiate(&mut store, &component, &linker).map_err(|error| fail(&error))
-            });
+        let prepared =
+            Command::instantiate(&mut store, &component, &linker).map_err(|error| fail(&error));
         let outcome = prepared.and_then(|command| {
             let instantiate = start.elapsed();
             let result = command.wasi_cli_run().call_run(&mut store);

@@ -6,6 +6,7 @@ use anyhow::Result;
 use crate::commands::run::Job;
 use crate::composition::Wanted;
 use crate::flags::{GuestFlags, RequestSettings};
+use crate::instances::Instances;
 use crate::parts::{Engine, ModelSource};
 use crate::session::Session;
 
@@ -55,6 +56,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
         default_engine: Engine::CpuRelaxed,
         configuration: arguments.config.as_deref(),
         chat: true,
+        instances: Instances::per_core(arguments.guest.instances),
     };
     let program = session.load(&wanted.prepare(session)?)?;
     let job = Job {
@@ -64,6 +66,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
         guest: &arguments.guest,
         arguments: arguments.for_app(),
         stats: arguments.stats,
+        instances: wanted.instances.for_program(&program),
     };
     job.run(session)
 }

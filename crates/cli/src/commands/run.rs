@@ -4,7 +4,9 @@ use std::time::Instant;
 use anyhow::Result;
 use trefoil_host::{Program, RunOptions, Variable};
 
+use crate::composition::for_instances;
 use crate::flags::GuestFlags;
+use crate::instances::Instances;
 use crate::session::Session;
 use crate::stats;
 
@@ -24,7 +26,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
     let begin = Instant::now();
     let (file, rest) = split(&arguments.file_and_arguments);
-    let program = session.load(Path::new(file))?;
+    let instances = Instances::per_core(arguments.guest.instances);
+    let program = session.load(&for_instances(Path::new(file), instances, session)?)?;
     let job = Job {
         begin,
         program: &program,
@@ -32,6 +35,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
         guest: &arguments.guest,
         arguments: rest.to_vec(),
         stats: arguments.stats,
+        instances: instances.for_program(&program),
     };
     job.run(session)
 }
@@ -53,6 +57,7 @@ pub(crate) struct Job<'a> {
     pub(crate) guest: &'a GuestFlags,
     pub(crate) arguments: Vec<String>,
     pub(crate) stats: bool,
+    pub(crate) instances: u32,
 }
 
 impl Job<'_> {
@@ -68,11 +73,13 @@ impl Job<'_> {
             limits: self.guest.limits(),
             interrupt: session.interrupt.clone(),
             gauges: gauges.clone(),
+            instances: self.instances,
         };
         let outcome = trefoil_host::run(session.runtime()?, self.program, &options);
         loaded();
         if self.stats {
-            stats::report(session, self.begin, self.program, &gauges, outcome.as_ref().ok());
+            let outcome = outcome.as_ref().ok();
+            stats::report(session, self.begin, self.program, &gauges, self.instances, outcome);
         }
         let outcome = outcome?;
         // The guest has said what it wanted to; that memory was the reason it may not know.

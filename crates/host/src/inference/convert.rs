@@ -5,7 +5,7 @@ use trefoil_contract as own;
 use super::bindings::exports::trefoil::llm::inference as wit;
 use super::bindings::trefoil::llm::types;
 
-pub(super) fn error(error: types::Error) -> own::Error {
+pub(crate) fn error(error: types::Error) -> own::Error {
     use own::Error;
     match error {
         types::Error::InvalidModel(text) => Error::InvalidModel(text),

@@ -125,3 +125,48 @@ impl Bench {
         self.try_load(&self.write("guest.wasm", bytes)).expect("loads")
     }
 }
+
+/// A component that leaves its collective to the host: what `run` does at rank 0, and `serve`
+/// elsewhere, as WebAssembly text that leaves a number. Both may call `$all_gather` and
+/// `$broadcast`, which exchange nothing and leave 0, or 1 for an error.
+pub fn instance(run: &str, serve: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+            (import "trefoil:llm/collective@0.1.0" "rank" (func $rank (result i32)))
+            (import "trefoil:llm/collective@0.1.0" "size" (func $size (result i32)))
+            (import "trefoil:llm/collective@0.1.0" "all-gather" (func $gather (param i32 i32 i32)))
+            (import "trefoil:llm/collective@0.1.0" "broadcast" (func $cast (param i32 i32 i32)))
+            (memory (export "memory") 1)
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 32768)
+            (func $all_gather (result i32)
+                (call $gather (i32.const 0) (i32.const 0) (i32.const 64))
+                (i32.load8_u (i32.const 64)))
+            (func $broadcast (result i32)
+                (call $cast (i32.const 0) (i32.const 0) (i32.const 64))
+                (i32.load8_u (i32.const 64)))
+            (func (export "wasi:cli/run@0.2.0#run") (result i32) {run})
+            (func (export "trefoil:llm/worker@0.1.0#serve") (result i32)
+                {serve}
+                drop
+                i32.const 1024))"#
+    );
+    let mut module = wat::parse_str(&text).expect("valid text");
+    let mut resolve = Resolve::default();
+    let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
+    resolve.push_dir(&contract).expect("the contract's WIT");
+    resolve.push_str("cli.wit", WIT).expect("valid WIT");
+    let world = "
+        package test:guest;
+        world guest {
+            import trefoil:llm/collective@0.1.0;
+            export wasi:cli/run@0.2.0;
+            export trefoil:llm/worker@0.1.0;
+        }";
+    let package = resolve.push_str("world.wit", world).expect("valid WIT");
+    let world = resolve.select_world(&[package], Some("guest")).expect("a world of it");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false)
+        .expect("embeds");
+    let mut encoder = ComponentEncoder::default();
+    let encoder = encoder.module(&module).expect("a module of the world");
+    encoder.encode().expect("encodes")
+}

@@ -1,0 +1,177 @@
+//! What rank 0 has the other instances do, as bytes: 32-bit little-endian words, the first of which
+//! says what it is.
+
+use trefoil_contract::{Error, Result};
+use trefoil_decoder::{CacheType, Options};
+use trefoil_generation::{Logits, Span};
+
+/// A step that all instances make.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Step {
+    /// Load a part as the model of this number.
+    Open { model: u32, part: u32, options: Options },
+    /// Compute a batch.
+    Forward { model: u32, batch: Batch },
+    /// Forget tokens of a sequence.
+    Truncate { model: u32, sequence: u32, tokens: u32 },
+    /// Free a model.
+    Close { model: u32 },
+}
+
+const OPEN: u32 = 1;
+const FORWARD: u32 = 2;
+const TRUNCATE: u32 = 3;
+const CLOSE: u32 = 4;
+
+/// Spans as words: sequence, position, which logits, number of tokens, tokens.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Batch(Vec<u32>);
+
+impl Batch {
+    pub(crate) fn new(spans: &[Span<'_>]) -> Batch {
+        let mut words = Vec::new();
+        for span in spans {
+            let logits = match span.logits {
+                Logits::None => 0,
+                Logits::Last => 1,
+                Logits::All => 2,
+            };
+            words.extend([span.sequence as u32, span.position, logits, span.tokens.len() as u32]);
+            words.extend(span.tokens);
+        }
+        Batch(words)
+    }
+
+    /// The spans again.
+    ///
+    /// # Errors
+    /// Where the words are none.
+    pub(crate) fn spans(&self) -> Result<Vec<Span<'_>>> {
+        let mut spans = Vec::new();
+        let mut words = self.0.as_slice();
+        while let Some((&[sequence, position, logits, count], rest)) = words.split_first_chunk() {
+            let logits = match logits {
+                0 => Logits::None,
+                1 => Logits::Last,
+                2 => Logits::All,
+                _ => return Err(malformed()),
+            };
+            let tokens = rest.get(..count as usize).ok_or_else(malformed)?;
+            words = &rest[count as usize..];
+            spans.push(Span { sequence: sequence as usize, position, tokens, logits });
+        }
+        if words.is_empty() { Ok(spans) } else { Err(malformed()) }
+    }
+}
+
+impl Step {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let (head, batch): (&[u32], &[u32]) = match self {
+            Step::Open { model, part, options } => {
+                let Options { context_tokens, sequences_max, kv_cache_type } = *options;
+                let kv_cache_type = match kv_cache_type {
+                    CacheType::F32 => 32,
+                    CacheType::F16 => 16,
+                };
+                (&[OPEN, *model, *part, context_tokens, sequences_max, kv_cache_type], &[])
+            }
+            Step::Forward { model, batch } => (&[FORWARD, *model], &batch.0),
+            Step::Truncate { model, sequence, tokens } => {
+                (&[TRUNCATE, *model, *sequence, *tokens], &[])
+            }
+            Step::Close { model } => (&[CLOSE, *model], &[]),
+        };
+        head.iter().chain(batch).flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// # Errors
+    /// For bytes that no step has.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Step> {
+        let (words, []) = bytes.as_chunks() else { return Err(malformed()) };
+        let words: Vec<_> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        Ok(match *words.as_slice() {
+            [OPEN, model, part, context_tokens, sequences_max, kv_cache_type] => {
+                let kv_cache_type = match kv_cache_type {
+                    32 => CacheType::F32,
+                    16 => CacheType::F16,
+                    _ => return Err(malformed()),
+                };
+                let options = Options { context_tokens, sequences_max, kv_cache_type };
+                Step::Open { model, part, options }
+            }
+            [FORWARD, model, ref batch @ ..] => {
+                Step::Forward { model, batch: Batch(batch.to_vec()) }
+            }
+            [TRUNCATE, model, sequence, tokens] => Step::Truncate { model, sequence, tokens },
+            [CLOSE, model] => Step::Close { model },
+            _ => return Err(malformed()),
+        })
+    }
+}
+
+fn malformed() -> Error {
+    Error::Other {
+        code: "instance".into(),
+        message: "rank 0 has sent what is no step; all instances must run the same engine".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps() -> Vec<Step> {
+        let kv_cache_type = CacheType::F16;
+        let options = Options { context_tokens: 3, sequences_max: 4, kv_cache_type };
+        let spans = [
+            Span { sequence: 3, position: 7, tokens: &[1, 2, 3], logits: Logits::All },
+            Span { sequence: 0, position: 0, tokens: &[], logits: Logits::None },
+            Span { sequence: 1, position: 9, tokens: &[4], logits: Logits::Last },
+        ];
+        vec![
+            Step::Open { model: 1, part: 2, options },
+            Step::Forward { model: 5, batch: Batch::new(&spans) },
+            Step::Forward { model: 5, batch: Batch::new(&[]) },
+            Step::Truncate { model: 6, sequence: 7, tokens: 8 },
+            Step::Close { model: 9 },
+        ]
+    }
+
+    #[test]
+    fn steps_come_back_as_they_were() {
+        for step in steps() {
+            assert_eq!(Step::decode(&step.encode()), Ok(step));
+        }
+        let steps = steps();
+        let Step::Forward { batch, .. } = &steps[1] else { panic!("{steps:?}") };
+        let spans = batch.spans().expect("are spans");
+        assert_eq!(spans.len(), 3);
+        assert_eq!((spans[0].sequence, spans[0].position, spans[0].tokens), (3, 7, &[1, 2, 3][..]));
+        assert_eq!(spans[2].logits, Logits::Last);
+    }
+
+    #[test]
+    fn shortened_and_changed_steps_are_refused_or_others() {
+        for step in steps() {
+            let bytes = step.encode();
+            for end in 0..bytes.len() {
+                if let Ok(Step::Forward { batch, .. }) = Step::decode(&bytes[..end]) {
+                    // Cut between two spans it is a shorter batch, elsewhere none.
+                    let _ = batch.spans();
+                } else {
+                    assert!(Step::decode(&bytes[..end]).is_err(), "{end} bytes of {step:?}");
+                }
+            }
+            for word in 0..bytes.len() / 4 {
+                let mut bytes = bytes.clone();
+                bytes[4 * word..][..4].fill(0xff);
+                if let Ok(Step::Forward { batch, .. }) = Step::decode(&bytes) {
+                    let _ = batch.spans();
+                }
+            }
+        }
+        let cut = Batch(vec![0, 0, 1, 2, 65]);
+        assert!(cut.spans().is_err());
+        assert!(Batch(vec![0, 0, 3, 0]).spans().is_err());
+    }
+}
