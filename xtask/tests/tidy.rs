@@ -31,7 +31,11 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("trefoil-fixtures", &["trefoil-gguf"]),
-    ("trefoil-compose", &["trefoil-contract", "trefoil-gguf", "trefoil-settings"]),
+    (
+        "trefoil-compose",
+        // The kernels say how weights lie in memory: `pack --for cpu` stores them so.
+        &["trefoil-contract", "trefoil-gguf", "trefoil-kernels", "trefoil-settings"],
+    ),
     ("trefoil-bundle", &[]),
     ("trefoil-host", &["trefoil-contract"]),
     (

@@ -125,6 +125,12 @@ impl Inspection {
             remarks: Vec::new(),
         }
     }
+
+    /// The header of the model file that it is or contains.
+    pub fn model_file(&self) -> Option<&ModelFile> {
+        let parts = self.parts.iter().map(|part| &part.inspection);
+        self.model.as_ref().or_else(|| parts.filter_map(Inspection::model_file).next())
+    }
 }
 
 /// Inspects a file.

@@ -25,6 +25,7 @@
 
 #![deny(missing_docs)]
 
+mod arranged;
 mod component;
 mod compose;
 mod configuration;
@@ -53,7 +54,7 @@ pub use inspect::{
     TensorTypeShare, inspect,
 };
 pub use interface::{Kind, Role};
-pub use model::{Model, PackError, PartRecord, pack};
+pub use model::{Model, PackError, PartRecord, pack, pack_arranged};
 pub use output::OutputError;
 pub use progress::Progress;
 pub use read_at::ReadAt;

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use trefoil_contract::{Part, READ_LENGTH_MAX, Role as PartRole};
+use trefoil_contract::{
+    FORMAT_GGUF, FORMAT_GGUF_ROWS_16, Part, READ_LENGTH_MAX, ROWS_16_VERSION_KEY, Role as PartRole,
+};
 use trefoil_gguf::Gguf;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataCountSection, DataSection, ExportKind, ExportSection,
@@ -17,6 +19,7 @@ use wasm_encoder::{
     Module, TypeSection, ValType,
 };
 
+use crate::arranged::Arranged;
 use crate::contract::{Contract, GenerateError};
 use crate::gguf_source::GgufSource;
 use crate::layout::{Datum, Memory};
@@ -78,6 +81,15 @@ pub enum PackError {
         /// The limit in bytes.
         max: u64,
     },
+    /// The file has no plain GGUF's layout.
+    #[error(
+        "`{}` already has the layout `{FORMAT_GGUF_ROWS_16}`: pack the GGUF file that it was made \
+         of", path.display()
+    )]
+    Arranged {
+        /// The model file.
+        path: PathBuf,
+    },
     /// The file was modified between hashing and packing.
     #[error("`{}` was changed while it was packed: try again", path.display())]
     Changed {
@@ -126,7 +138,8 @@ pub struct PartRecord {
 pub struct Model {
     part: Part,
     path: PathBuf,
-    source: Arc<Opened>,
+    /// Bytes of the file.
+    size: u64,
     modified: Option<std::time::SystemTime>,
     component: Component,
 }
@@ -138,16 +151,37 @@ impl Model {
     /// # Errors
     /// [`PackError`].
     pub fn from_gguf(path: &Path, progress: &mut dyn Progress) -> Result<Model, PackError> {
+        Model::new(path, false, progress)
+    }
+
+    /// As [`Model::from_gguf`], but with the matrices as the engines `cpu` and `cpu-relaxed` hold
+    /// them in memory, so that loading copies them. Other engines refuse such a model.
+    ///
+    /// # Errors
+    /// [`PackError`].
+    pub fn arranged_from_gguf(
+        path: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<Model, PackError> {
+        Model::new(path, true, progress)
+    }
+
+    fn new(path: &Path, arrange: bool, progress: &mut dyn Progress) -> Result<Model, PackError> {
         let open = |source| PackError::Open { path: path.into(), source };
         let source = Arc::new(Opened::open(path).map_err(open)?);
         let modified = modified(path);
         let size = source.size();
         let gguf = Gguf::read(&GgufSource(&*source))
             .map_err(|error| PackError::Gguf { path: path.into(), source: Box::new(error) })?;
-        let max = NESTED_BYTES_MAX - OVERHEAD_BYTES_MAX;
-        if size > max {
-            return Err(PackError::TooLarge { path: path.into(), size, max });
+        if gguf.metadata.get(ROWS_16_VERSION_KEY).is_some() {
+            return Err(PackError::Arranged { path: path.into() });
         }
+        let max = NESTED_BYTES_MAX - OVERHEAD_BYTES_MAX;
+        let fits = |size| match size > max {
+            true => Err(PackError::TooLarge { path: path.into(), size, max }),
+            false => Ok(()),
+        };
+        fits(size)?;
         let text = |key| match gguf.metadata.string(key) {
             Ok(Some(text)) => clipped(text, TEXT_BYTES_MAX),
             _ => String::new(),
@@ -156,17 +190,25 @@ impl Model {
         if name.is_empty() {
             name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
         }
-        let sha256 = digest(&*source, &path.display().to_string(), progress)?;
+        let shown = path.display().to_string();
+        let mut sha256 = digest(&*source, &shown, progress)?;
+        let mut content: Arc<dyn ReadAt> = source.clone();
+        if arrange {
+            let arranged = Arranged::new(source, &gguf, &sha256).map_err(open)?;
+            fits(arranged.size())?;
+            sha256 = digest(&arranged, &shown, progress)?;
+            content = Arc::new(arranged);
+        }
         let part = Part {
             name,
             role: PartRole::Weights,
-            format: "gguf".into(),
-            size,
+            format: if arrange { FORMAT_GGUF_ROWS_16 } else { FORMAT_GGUF }.into(),
+            size: content.size(),
             sha256,
             license: text("general.license"),
         };
-        let component = component(&part, source.clone())?;
-        let model = Model { part, path: path.into(), source, modified, component };
+        let component = component(&part, content)?;
+        let model = Model { part, path: path.into(), size, modified, component };
         model.unchanged()?;
         Ok(model)
     }
@@ -195,7 +237,7 @@ impl Model {
 
     fn unchanged(&self) -> Result<(), PackError> {
         let size = fs::metadata(&self.path).map(|metadata| metadata.len()).ok();
-        if size != Some(self.source.size()) || modified(&self.path) != self.modified {
+        if size != Some(self.size) || modified(&self.path) != self.modified {
             return Err(PackError::Changed { path: self.path.clone() });
         }
         Ok(())
@@ -208,6 +250,21 @@ impl Model {
 /// [`PackError`]; nothing is left behind then.
 pub fn pack(gguf: &Path, out: &Path, progress: &mut dyn Progress) -> Result<Part, PackError> {
     let model = Model::from_gguf(gguf, progress)?;
+    model.write(out, progress)?;
+    Ok(model.part)
+}
+
+/// Packs a GGUF file into a model component for the engines `cpu` and `cpu-relaxed`: see
+/// [`Model::arranged_from_gguf`].
+///
+/// # Errors
+/// [`PackError`]; nothing is left behind then.
+pub fn pack_arranged(
+    gguf: &Path,
+    out: &Path,
+    progress: &mut dyn Progress,
+) -> Result<Part, PackError> {
+    let model = Model::arranged_from_gguf(gguf, progress)?;
     model.write(out, progress)?;
     Ok(model.part)
 }

@@ -57,6 +57,18 @@ impl ReadAt for Vec<u8> {
     }
 }
 
+impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        (**self).read_at(offset, buffer)
+    }
+    fn held(&self) -> Option<&[u8]> {
+        (**self).held()
+    }
+}
+
 /// A file of which the size was taken when it was opened.
 #[derive(Debug)]
 pub(crate) struct Opened {

@@ -18,7 +18,9 @@ pub use inference::{
     PromptProgress, ResponseFormat, TokenChoice, TokenProbability, TokenizeOptions, ToolCall,
     ToolCallDelta, ToolChoice, ToolResult, Usage,
 };
-pub use part::{Part, Role};
+pub use part::{
+    FORMAT_GGUF, FORMAT_GGUF_ROWS_16, Part, ROWS_16_SOURCE_KEY, ROWS_16_VERSION_KEY, Role,
+};
 pub use setting::{Setting, Value};
 
 /// Version of the contract, as in the names of its interfaces.

@@ -1,8 +1,8 @@
 //! Which tensors a model has, and what shapes and types they must have.
 
-use trefoil_contract::{Error, Result};
+use trefoil_contract::{Error, FORMAT_GGUF_ROWS_16, ROWS_16_VERSION_KEY, Result};
 use trefoil_gguf::{Gguf, Tensor, TensorType};
-use trefoil_kernels::WeightsType;
+use trefoil_kernels::{LAYOUT_VERSION, WeightsType};
 
 use crate::config::Config;
 
@@ -13,15 +13,6 @@ pub(crate) const ROPE_FREQS: &str = "rope_freqs.weight";
 
 /// Inverse frequencies that old converters stored in each block. They follow from the metadata.
 const HARMLESS_SUFFIX: &str = ".attn_rot_embd.weight";
-
-/// How the file stores a matrix, and how the kernels call it. The order is that of messages.
-const MATRIX_TYPES: &[(TensorType, WeightsType)] = &[
-    (TensorType::F32, WeightsType::F32),
-    (TensorType::F16, WeightsType::F16),
-    (TensorType::Q4_0, WeightsType::Q4_0),
-    (TensorType::Q4_1, WeightsType::Q4_1),
-    (TensorType::Q8_0, WeightsType::Q8_0),
-];
 
 /// What a tensor is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -188,9 +179,9 @@ impl Shape {
             }
             Shape::Vector { .. } => Err(unsupported_type(tensor, "vectors of type F32")),
             Shape::Matrix { columns, rows } => {
-                let known = MATRIX_TYPES.iter().find(|(stored, _)| *stored == tensor.tensor_type);
-                let &(_, weights_type) = known.ok_or_else(|| {
-                    let names: Vec<_> = MATRIX_TYPES.iter().map(|(row, _)| row.name()).collect();
+                let known = WeightsType::named(tensor.tensor_type.name());
+                let weights_type = known.ok_or_else(|| {
+                    let names = WeightsType::ALL.map(|known| format!("{known:?}"));
                     unsupported_type(tensor, &format!("matrices of types {}", names.join(", ")))
                 })?;
                 Ok(Form::Matrix(MatrixForm { rows, columns, weights_type }))
@@ -217,6 +208,22 @@ fn refuse_others(gguf: &Gguf, planned: &[Planned<'_>], config: &Config) -> Resul
          leaving it out would compute another model",
         config.architecture.name, config.blocks
     )))
+}
+
+/// Whether matrices lie in the layout of the kernels ([`FORMAT_GGUF_ROWS_16`]).
+///
+/// # Errors
+/// `unsupported` for another version of it.
+pub(crate) fn is_arranged(gguf: &Gguf) -> Result<bool> {
+    let version = gguf.metadata.u32(ROWS_16_VERSION_KEY);
+    match version.map_err(|error| Error::InvalidModel(error.to_string()))? {
+        None => Ok(false),
+        Some(LAYOUT_VERSION) => Ok(true),
+        Some(version) => Err(Error::unsupported(format_args!(
+            "version {version} of the layout `{FORMAT_GGUF_ROWS_16}`; this engine has version \
+             {LAYOUT_VERSION}: pack the model with the Trefoil that the engine comes from"
+        ))),
+    }
 }
 
 fn unsupported_type(tensor: &Tensor, known: &str) -> Error {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use trefoil_contract::{Error, READ_LENGTH_MAX, Result};
 use trefoil_gguf::{Gguf, Source, Tensor};
-use trefoil_kernels::{Activations, Matrix};
+use trefoil_kernels::{Activations, GROUP_ROWS, Matrix};
 
 use crate::config::Config;
 use crate::memory::zeros;
@@ -49,7 +49,8 @@ impl Weights {
         partition: &Partition,
     ) -> Result<Weights> {
         let planned = tensor::plan(gguf, config)?;
-        let mut reader = Reader { source, buffer: zeros(READ_LENGTH_MAX as usize, READING)? };
+        let buffer = zeros(READ_LENGTH_MAX as usize, READING)?;
+        let mut reader = Reader { source, buffer, is_arranged: tensor::is_arranged(gguf)? };
         let mut loaded = Loaded::default();
         for planned in planned {
             match planned.form {
@@ -167,6 +168,8 @@ const READING: &str = "reading the weights; give the instance more memory";
 struct Reader<'a> {
     source: &'a dyn Source,
     buffer: Vec<u8>,
+    /// Whether matrices need not be laid out anew.
+    is_arranged: bool,
 }
 
 impl Reader<'_> {
@@ -176,11 +179,18 @@ impl Reader<'_> {
         if own.is_empty() {
             return Ok(OwnRows(None));
         }
-        // OwnRows lie one behind another, whole blocks each.
+        // Rows lie one behind another, whole blocks each.
         let row_bytes = tensor.size / rows as u64;
-        let bytes = own.start as u64 * row_bytes..own.end as u64 * row_bytes;
+        let mut bytes = own.start as u64 * row_bytes..own.end as u64 * row_bytes;
         let builder = Matrix::builder(weights_type, own.len(), columns);
         let mut builder = builder.map_err(|error| out_of_memory(tensor, error.0 as u64))?;
+        if self.is_arranged {
+            check_groups(tensor, &own, rows)?;
+            for piece in builder.whole_groups().chunks_mut(READ_LENGTH_MAX as usize) {
+                read(self.source, tensor, bytes.start, piece)?;
+                bytes.start += piece.len() as u64;
+            }
+        }
         self.pieces(tensor, bytes, |piece| builder.push(piece))?;
         Ok(OwnRows(Some(builder.finish())))
     }
@@ -196,7 +206,7 @@ impl Reader<'_> {
         Ok(vector)
     }
 
-    /// Reads a range of a tensor's bytes.
+    /// Hands over a range of a tensor's bytes.
     fn pieces(
         &mut self,
         tensor: &Tensor,
@@ -207,15 +217,32 @@ impl Reader<'_> {
         while done < range.end {
             let length = (range.end - done).min(self.buffer.len() as u64) as usize;
             let piece = &mut self.buffer[..length];
-            let offset = tensor.offset + done;
-            self.source.read_at(offset, piece).map_err(|cause| {
-                Error::Io(format!("tensor `{}` at byte {offset}: {cause}", tensor.name))
-            })?;
+            read(self.source, tensor, done, piece)?;
             each(piece);
             done += length as u64;
         }
         Ok(())
     }
+}
+
+/// Rows that are laid out for the kernels come apart only between groups.
+fn check_groups(tensor: &Tensor, own: &Range<usize>, rows: usize) -> Result<()> {
+    let is_boundary = |row: usize| row.is_multiple_of(GROUP_ROWS) || row == rows;
+    if is_boundary(own.start) && is_boundary(own.end) {
+        return Ok(());
+    }
+    Err(Error::unsupported(format_args!(
+        "tensor `{}` is packed with `--for cpu`, {GROUP_ROWS} rows together, but this instance's \
+         share are the rows {own:?}; use one instance, or a model packed without `--for`",
+        tensor.name
+    )))
+}
+
+/// Reads from byte `begin` of a tensor on.
+fn read(source: &dyn Source, tensor: &Tensor, begin: u64, piece: &mut [u8]) -> Result<()> {
+    let offset = tensor.offset + begin;
+    let error = |cause| Error::Io(format!("tensor `{}` at byte {offset}: {cause}", tensor.name));
+    source.read_at(offset, piece).map_err(error)
 }
 
 fn out_of_memory(tensor: &Tensor, needed_bytes: u64) -> Error {

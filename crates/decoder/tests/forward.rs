@@ -16,12 +16,17 @@ const RMS_MAX_F32_ACTIVATIONS: f64 = 2e-5;
 /// The same for quantised weights, which multiply rounded activations.
 const RMS_MAX_ROUNDED_ACTIVATIONS: f64 = 1e-3;
 
-const TYPES: [(TensorType, f64); 5] = [
+const TYPES: [(TensorType, f64); 10] = [
     (TensorType::F32, RMS_MAX_F32_ACTIVATIONS),
     (TensorType::F16, RMS_MAX_F32_ACTIVATIONS),
     (TensorType::Q4_0, RMS_MAX_ROUNDED_ACTIVATIONS),
     (TensorType::Q4_1, RMS_MAX_ROUNDED_ACTIVATIONS),
+    (TensorType::Q5_0, RMS_MAX_ROUNDED_ACTIVATIONS),
+    (TensorType::Q5_1, RMS_MAX_ROUNDED_ACTIVATIONS),
     (TensorType::Q8_0, RMS_MAX_ROUNDED_ACTIVATIONS),
+    (TensorType::Q4_K, RMS_MAX_ROUNDED_ACTIVATIONS),
+    (TensorType::Q5_K, RMS_MAX_ROUNDED_ACTIVATIONS),
+    (TensorType::Q6_K, RMS_MAX_ROUNDED_ACTIVATIONS),
 ];
 
 /// Long enough for several tiles of keys, and of no round number.
@@ -95,7 +100,7 @@ fn extended(file: &[u8], values: &[(&str, Value)], name: &str, numbers: &[f32]) 
 fn logits_are_those_of_the_naive_computation_for_every_type() {
     for (matrices, rms_max) in TYPES {
         for tied in [true, false] {
-            let options = TinyLlama { matrices, tied, ..TinyLlama::default() };
+            let options = TinyLlama { tied, ..TinyLlama::with_matrices(matrices) };
             let file = tiny_llama(&options);
             let ours = all(&mut load(&file, 1), &TOKENS);
             let naive = Naive::new(&file).logits(&TOKENS);

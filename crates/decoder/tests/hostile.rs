@@ -27,7 +27,7 @@ fn run(file: &[u8]) -> &'static str {
 #[test]
 fn files_with_changed_bytes_never_panic() {
     let mut ends = Vec::new();
-    for matrices in [TensorType::F16, TensorType::Q4_1] {
+    for matrices in [TensorType::F16, TensorType::Q4_1, TensorType::Q4_K, TensorType::Q6_K] {
         let file = tiny_llama(&TinyLlama::with_matrices(matrices));
         let layout = Gguf::read(&file.as_slice()).expect("a well-formed file").layout;
         // The keys of the architecture, the tensors' records, the weights (infinite scales, NaN).
@@ -50,7 +50,8 @@ fn files_with_changed_bytes_never_panic() {
 
 #[test]
 fn weights_of_any_bits_never_panic() {
-    for matrices in [TensorType::F32, TensorType::F16, TensorType::Q4_0, TensorType::Q8_0] {
+    use TensorType::{F16, F32, Q4_0, Q4_K, Q5_0, Q5_K, Q6_K, Q8_0};
+    for matrices in [F32, F16, Q4_0, Q5_0, Q8_0, Q4_K, Q5_K, Q6_K] {
         let mut file = tiny_llama(&TinyLlama::with_matrices(matrices));
         let data = Gguf::read(&file.as_slice()).expect("a well-formed file").layout.data;
         file[data.start as usize..].fill(0xff);

@@ -2,7 +2,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use trefoil_contract::{
-    Conversation, Error, ModelInfo, Part, Result, Setting, TokenizeOptions, Value,
+    Conversation, Error, FORMAT_GGUF, FORMAT_GGUF_ROWS_16, ModelInfo, Part, ROWS_16_VERSION_KEY,
+    Result, Setting, TokenizeOptions, Value,
 };
 use trefoil_decoder::CacheType;
 use trefoil_generation::{ChatTemplate, Forward, Generations};
@@ -42,13 +43,24 @@ impl Model {
         layers: &[&[Setting]],
     ) -> Result<Model> {
         let part = origin.part;
-        if part.format != "gguf" {
-            return Err(Error::unsupported(format!(
-                "the format `{}` of the model `{}`; supported: gguf",
-                part.format, part.name
+        let is_arranged = match part.format.as_str() {
+            FORMAT_GGUF => false,
+            FORMAT_GGUF_ROWS_16 => true,
+            other => {
+                return Err(Error::unsupported(format!(
+                    "the format `{other}` of the model `{}`; supported: {FORMAT_GGUF}, \
+                     {FORMAT_GGUF_ROWS_16}",
+                    part.name
+                )));
+            }
+        };
+        let gguf = Gguf::read(source).map_err(|error| Error::InvalidModel(error.to_string()))?;
+        if gguf.metadata.get(ROWS_16_VERSION_KEY).is_some() != is_arranged {
+            return Err(Error::InvalidModel(format!(
+                "its format is `{}`, but `{ROWS_16_VERSION_KEY}` says otherwise: pack it anew",
+                part.format
             )));
         }
-        let gguf = Gguf::read(source).map_err(|error| Error::InvalidModel(error.to_string()))?;
         let settings = settings(&gguf.metadata, layers)?;
         let options = trefoil_decoder::Options {
             context_tokens: settings.model.context_tokens,

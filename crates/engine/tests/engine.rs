@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use trefoil_contract::{
-    Conversation, Error, Event, FinishReason, Message, MessagePart, Part, Prompt, Result, Role,
-    Setting, TokenizeOptions, Usage, Value,
+    Conversation, Error, Event, FORMAT_GGUF, FORMAT_GGUF_ROWS_16, FinishReason, Message,
+    MessagePart, Part, Prompt, ROWS_16_VERSION_KEY, Result, Role, Setting, TokenizeOptions, Usage,
+    Value,
 };
 use trefoil_engine::{Engine, Generation, Imports, Model, Request, advance};
 use trefoil_fixtures::{TinyLlama, tiny_llama};
@@ -414,6 +415,27 @@ fn text_becomes_tokens_and_text_again() {
     assert_eq!(model.detokenize(&special, true).unwrap(), b"<|im_end|>");
     assert_eq!(model.detokenize(&special, false).unwrap(), b"");
     assert!(matches!(model.detokenize(&[u32::MAX], true), Err(Error::InvalidArgument(_))));
+}
+
+#[test]
+fn formats_are_refused_unless_known_and_true() {
+    let open = |format: &str, values: &[(&str, u32)]| {
+        let values = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).into()));
+        let mut imports = memory(&[TinyLlama { values: values.collect(), ..TinyLlama::default() }]);
+        imports.models[0].0.format = format.into();
+        message(engine(imports).open(None).map(drop))
+    };
+    let unknown = open("gguf-rows-64", &[]);
+    assert!(unknown.starts_with("unsupported: the format `gguf-rows-64`"), "{unknown}");
+    assert!(unknown.ends_with("supported: gguf, gguf-rows-16"), "{unknown}");
+    for (format, values) in
+        [(FORMAT_GGUF_ROWS_16, &[][..]), (FORMAT_GGUF, &[(ROWS_16_VERSION_KEY, 1)])]
+    {
+        let error = open(format, values);
+        assert!(error.contains(ROWS_16_VERSION_KEY) && error.contains(format), "{error}");
+    }
+    let later = open(FORMAT_GGUF_ROWS_16, &[(ROWS_16_VERSION_KEY, 1000)]);
+    assert!(later.starts_with("unsupported: version 1000 of the layout"), "{later}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub use metadata::Metadata;
 pub use strings::Strings;
 pub use tensor::{Tensor, TensorType};
 pub use value::{Array, Value};
-pub use writer::{WriteError, Writer};
+pub use writer::{WriteError, Writer, push_key_value};
 
 use std::ops::Range;
 

@@ -123,9 +123,7 @@ impl Writer {
         bytes.extend((self.tensors.len() as u64).to_le_bytes());
         bytes.extend((self.values.len() as u64).to_le_bytes());
         for (key, value) in &self.values {
-            string(&mut bytes, key.as_bytes());
-            bytes.extend(value.type_number().to_le_bytes());
-            scalar_or_array(&mut bytes, value);
+            push_key_value(key, value, &mut bytes);
         }
         let mut offset = 0u64;
         for (name, dimensions, tensor_type, data) in &self.tensors {
@@ -146,6 +144,13 @@ impl Writer {
         }
         Ok(bytes)
     }
+}
+
+/// Appends a key with its value as a file's metadata have it.
+pub fn push_key_value(key: &str, value: &Value, bytes: &mut Vec<u8>) {
+    string(bytes, key.as_bytes());
+    bytes.extend(value.type_number().to_le_bytes());
+    scalar_or_array(bytes, value);
 }
 
 fn string(bytes: &mut Vec<u8>, string: &[u8]) {

@@ -161,6 +161,19 @@ impl Inference {
     /// # Errors
     /// As the contract's `start`.
     pub fn generate(&mut self, prompt: Prompt, settings: &[Setting]) -> CallResult<Generation> {
+        self.generate_biased(prompt, settings, &[])
+    }
+
+    /// As [`Inference::generate`], with `bias` added to the logits of single tokens.
+    ///
+    /// # Errors
+    /// As the contract's `start`.
+    pub fn generate_biased(
+        &mut self,
+        prompt: Prompt,
+        settings: &[Setting],
+        bias: &[(u32, f32)],
+    ) -> CallResult<Generation> {
         let interface = self.plug_in.trefoil_llm_inference();
         let prompt = convert::prompt(prompt);
         let request = interface.model().call_request(&mut self.store, self.model, &prompt);
@@ -169,6 +182,11 @@ impl Inference {
             let interface = self.plug_in.trefoil_llm_inference();
             let set =
                 interface.request().call_set(&mut self.store, request, &convert::setting(setting));
+            self.settle(set)?;
+        }
+        if !bias.is_empty() {
+            let interface = self.plug_in.trefoil_llm_inference();
+            let set = interface.request().call_set_logit_bias(&mut self.store, request, bias);
             self.settle(set)?;
         }
         let interface = self.plug_in.trefoil_llm_inference();

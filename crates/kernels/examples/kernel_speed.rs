@@ -2,7 +2,7 @@
 //!
 //! Native: `cargo run --release -p trefoil-kernels --example kernel_speed`. For WebAssembly build
 //! it for `wasm32-wasip1` with `RUSTFLAGS=-C target-feature=+simd128` (or
-//! `+simd128,+relaxed-simd`) and give it to a runtime.
+//! `+simd128,+relaxed-simd`) and give it to a runtime. Names of types as arguments: only these.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -41,7 +41,11 @@ impl Random {
                     WeightsType::F32 => block[3] = 0x3c | block[3] & 0x80,
                     WeightsType::F16 => block[1] = 0x20 | block[1] & 0x83,
                     WeightsType::Q4_1 => (block[1], block[3]) = (0x20, 0xa8),
-                    WeightsType::Q4_0 | WeightsType::Q8_0 => block[1] = 0x20,
+                    WeightsType::Q5_1 => (block[1], block[3]) = (0x1c, 0xa8),
+                    WeightsType::Q4_K => (block[1], block[3]) = (0x0c, 0x1c),
+                    WeightsType::Q5_K => (block[1], block[3]) = (0x08, 0x1c),
+                    WeightsType::Q6_K => block[209] = 0x08,
+                    WeightsType::Q4_0 | WeightsType::Q5_0 | WeightsType::Q8_0 => block[1] = 0x20,
                 }
             }
             builder.push(&row);
@@ -79,13 +83,13 @@ fn check(matrix: &Matrix, x: &[f32], out: &[f32]) {
     }
 }
 
-fn matrices(random: &mut Random) {
+fn matrices(random: &mut Random, types: &[WeightsType]) {
     println!("{:6} {:>15} {:>15} {:>17}", "", "GB/s, in cache", "GB/s, 32 MB", "GOP/s, 32 tokens");
     println!("{:6} {:>15} {:>15} {:>17}", "", "best median", "best median", "best median");
-    for weights_type in WeightsType::ALL {
+    for &weights_type in types {
         let mut activations = Activations::default();
         let mut figures = Vec::new();
-        let columns = 576;
+        let columns = 768;
         let small = random.matrix(weights_type, 512, columns);
         let large_rows = (32 << 20) / (small.bytes() / 512) / 16 * 16;
         let large = random.matrix(weights_type, large_rows, columns);
@@ -229,7 +233,12 @@ fn rest(random: &mut Random) {
 fn main() {
     println!("instruction set: {INSTRUCTION_SET}");
     let mut random = Random(88_172_645_463_325_252);
-    matrices(&mut random);
-    smollm2(&mut random);
-    rest(&mut random);
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    let mut types = WeightsType::ALL.to_vec();
+    types.retain(|it| names.is_empty() || names.contains(&format!("{it:?}")));
+    matrices(&mut random, &types);
+    if names.is_empty() {
+        smollm2(&mut random);
+        rest(&mut random);
+    }
 }

@@ -49,6 +49,8 @@ pub(crate) struct BlockScale {
     pub(crate) scaled_sum: f32,
     /// Sum of the rounded values.
     pub(crate) sum: i32,
+    /// Sum of the first 16 of them: some weights have a scale for each 16.
+    pub(crate) low_sum: i32,
 }
 
 impl Activations {
@@ -194,14 +196,16 @@ fn round<S: Simd, W, const N: usize>(
     let inverse = S::F::splat(if max < SMALLEST_MAX { 0.0 } else { limit / max });
     let scale = if max < SMALLEST_MAX { 0.0 } else { max / limit };
 
-    let mut sum = S::I::splat(0);
-    for (vectors, words) in vectors.as_chunks::<2>().0.iter().zip(words.as_chunks_mut::<N>().0) {
+    let mut sums = [S::I::splat(0); 2];
+    let places = words.as_chunks_mut::<N>().0.iter_mut();
+    for (index, (vectors, words)) in vectors.as_chunks::<2>().0.iter().zip(places).enumerate() {
         let rounded =
             [0, 1].map(|i: usize| (S::F::load(&vectors[i]) * inverse).nearest().truncate());
-        sum = sum + rounded[0] + rounded[1];
+        sums[index / 2] = sums[index / 2] + rounded[0] + rounded[1];
         store(rounded, words);
     }
-    let [a, b, c, d] = sum.to_array();
-    let sum = a.wrapping_add(b).wrapping_add(c).wrapping_add(d);
-    BlockScale { scale: scale * SCALE_SHARE, scaled_sum: sum as f32 * scale * SCALE_SHARE, sum }
+    let add = |sum: S::I| sum.to_array().into_iter().fold(0i32, i32::wrapping_add);
+    let (sum, low_sum) = (add(sums[0] + sums[1]), add(sums[0]));
+    let scaled_sum = sum as f32 * scale * SCALE_SHARE;
+    BlockScale { scale: scale * SCALE_SHARE, scaled_sum, sum, low_sum }
 }

@@ -7,7 +7,7 @@
 use std::ops::{Add, Div, Mul, Sub};
 
 use crate::activations::{Activations, Rounded, Word};
-use crate::formats::BLOCK_COLUMNS;
+use crate::formats::{FiveStep, SixStep};
 
 // A build has one set; its tests compare it with those below it.
 #[cfg(target_feature = "relaxed-simd")]
@@ -88,6 +88,8 @@ pub(crate) trait F32x4:
 pub(crate) trait I32x4: Copy + Add<Output = Self> + Sub<Output = Self> {
     type F: F32x4;
     fn splat(value: i32) -> Self;
+    fn load_signed(bytes: &[u8; 4]) -> Self;
+    fn load_unsigned(bytes: &[u8; 4]) -> Self;
     fn to_array(self) -> [i32; 4];
     fn shift_left<const BITS: u32>(self) -> Self;
     /// Rounded to the nearest f32.
@@ -95,7 +97,7 @@ pub(crate) trait I32x4: Copy + Add<Output = Self> + Sub<Output = Self> {
 }
 
 /// Integer products of 16 rows of weights (four vectors of four rows) with one token, a step of
-/// two or four columns at a time. All sums are exact.
+/// two to eight columns at a time. All sums are exact.
 pub(crate) trait Dot: Copy {
     type I: I32x4;
     /// How the activations are stored.
@@ -104,16 +106,14 @@ pub(crate) trait Dot: Copy {
     const STEP_COLUMNS: usize;
     /// Words of a token in a step.
     const STEP_WORDS: usize = Self::STEP_COLUMNS / Self::Word::COLUMNS;
-    /// Steps in a block.
-    const STEPS: usize = BLOCK_COLUMNS / Self::STEP_COLUMNS;
-    /// Weights of half a step: of eight rows.
+    /// Weights of a step.
     type Weights: Copy;
     /// Activations of a step, in all lanes.
     type X: Copy;
     /// Sums over at most 32 columns, of four rows.
     type Sum: Copy;
     /// The steps' weights.
-    fn weights(body: &[u8]) -> &[[Self::Weights; 2]];
+    fn weights(body: &[u8]) -> &[Self::Weights];
     /// The activations in the form that is multiplied.
     fn rounded(activations: &Activations) -> &Rounded<Self::Word>;
     /// Makes them current.
@@ -129,7 +129,13 @@ pub(crate) trait Dot: Copy {
         [first, second]
     }
     fn zero() -> [Self::Sum; 4];
-    fn half_step(sums: [Self::Sum; 2], weights: &Self::Weights, x: Self::X) -> [Self::Sum; 2];
+    /// Adds the products of the first eight rows (`half` 0) or the other ones (1).
+    fn half_step(
+        sums: [Self::Sum; 2],
+        weights: &Self::Weights,
+        half: usize,
+        x: Self::X,
+    ) -> [Self::Sum; 2];
     fn totals(sums: [Self::Sum; 4]) -> [Self::I; 4];
 }
 
@@ -143,11 +149,17 @@ pub(crate) trait Simd: Copy + 'static {
     type Nibbles: Dot<I = Self::I>;
     /// On what [`Simd::unpack_nibbles`] makes of them for several tokens.
     type NibblePanel: Dot<I = Self::I>;
+    /// On 5-bit weights as matrices hold them.
+    type Fives: Dot<I = Self::I>;
+    /// On 6-bit weights as matrices hold them.
+    type Sixes: Dot<I = Self::I>;
+    /// On what [`Simd::unpack_fives`] and [`Simd::unpack_sixes`] make of them for several tokens.
+    type SixPanel: Dot<I = Self::I>;
     /// On 8-bit weights as matrices hold them.
     type Bytes: Dot<I = Self::I>;
-    /// Whether 4-bit weights meet 8-bit activations, not 16-bit ones.
+    /// Whether weights of 4 to 6 bits meet 8-bit activations, not 16-bit ones.
     const ROUNDS_TO_BYTES: bool;
-    /// Tokens from which on unpacking 4-bit weights once is faster than each time.
+    /// Tokens from which on unpacking such weights once is faster than each time.
     const PANEL_TOKENS_MIN: usize;
 
     /// `a * b + c`.
@@ -158,4 +170,8 @@ pub(crate) trait Simd: Copy + 'static {
     fn store_bytes(values: [Self::I; 2], words: &mut [[i8; 4]; 2]);
     /// 32 bytes hold 4 columns of 16 rows (see `formats`); to one byte per weight.
     fn unpack_nibbles(packed: &[u8; 32], panel: &mut [u8; 64]);
+    /// A step of 5-bit weights (8 columns of 16 rows) to one byte per weight.
+    fn unpack_fives(packed: &FiveStep, panel: &mut [u8; 128]);
+    /// A step of 6-bit weights (8 columns of 16 rows) to one byte per weight.
+    fn unpack_sixes(packed: &SixStep, panel: &mut [u8; 128]);
 }

@@ -5,18 +5,28 @@
 //!
 //! GGUF's blocks are described in ggml's `ggml-common.h` (`block_q4_0` and so on).
 
+use std::marker::PhantomData;
+
 use crate::arch::{Dot, F32x4, Simd};
 
 mod bytes;
 mod floats;
 mod nibbles;
+mod planes;
+mod super_blocks;
 
 pub(crate) use bytes::Q8_0;
 pub(crate) use floats::{F16, F32};
 pub(crate) use nibbles::{Q4_0, Q4_1};
+pub(crate) use planes::{FiveStep, Q5_0, Q5_1, SixStep};
+pub(crate) use super_blocks::{Q4_K, Q5_K, Q6_K, SuperHeader};
+
+/// Version of how tiles lie in memory: another one whenever the `store` of any format changes,
+/// because model components may hold tiles.
+pub const LAYOUT_VERSION: u32 = 1;
 
 /// Rows of a group.
-pub(crate) const GROUP_ROWS: usize = 16;
+pub const GROUP_ROWS: usize = 16;
 
 /// Columns of a quantised block, and of a block of activations.
 pub(crate) const BLOCK_COLUMNS: usize = 32;
@@ -54,27 +64,80 @@ pub(crate) trait Floating: Layout {
     fn rows<S: Simd>(tile: &[u8], vector: usize) -> S::F;
 }
 
-/// Formats of blocks with a scale. A tile is 16 f16 scales, 16 f16 minima if there are any, and
-/// the packed weights.
+/// Formats of blocks with a scale. A tile is a header and the packed weights of one block of
+/// [`BLOCK_COLUMNS`], or of several.
 pub(crate) trait Quantised: Layout {
     /// What a packed zero stands for, negated.
     const OFFSET: i32;
     /// Whether a block has a minimum, which is added to its weights.
     const HAS_MINIMUM: bool;
+    /// Columns that share a scale: [`BLOCK_COLUMNS`], or half of them where no block has a minimum.
+    const SCALE_COLUMNS: usize = BLOCK_COLUMNS;
     /// Bytes before the packed weights.
-    const HEADER_BYTES: usize = if Self::HAS_MINIMUM { 64 } else { 32 };
+    const HEADER_BYTES: usize;
     /// Whether several tokens are better served by weights unpacked once.
     const UNPACKS: bool;
     /// Multiplies packed weights.
     type Packed<S: Simd>: Dot<I = S::I>;
     /// Multiplies unpacked weights.
     type Panel<S: Simd>: Dot<I = S::I>;
-    /// Unpacks a tile's packed weights.
+    /// Reads what a group's [`Quantised::blocks`] need, if anything.
+    #[inline(always)]
+    fn read_headers<S: Simd>(_group: &[u8], _headers: &mut Vec<SuperHeader>) {}
+    /// A group's blocks, each of [`BLOCK_COLUMNS`].
+    fn blocks<'a, S: Simd>(
+        group: &'a [u8],
+        headers: &'a [SuperHeader],
+    ) -> impl Iterator<Item: Block<S>>;
+    /// Unpacks a block's packed weights.
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]);
+}
+
+/// The blocks of [`BLOCK_COLUMNS`] at one place of a group's rows. A part has
+/// [`Quantised::SCALE_COLUMNS`].
+pub(crate) trait Block<S: Simd>: Copy {
+    /// The weights from a part on.
+    fn weights(&self, part: usize) -> &[u8];
+    /// Of four rows, times 2^-112.
+    fn scale(&self, part: usize, vector: usize) -> S::F;
+    /// Of four rows, times 2^-112.
+    fn minimum(&self, vector: usize) -> S::F;
+}
+
+/// A tile of a single block, with a header of 16 f16 scales, and 16 f16 minima if there are any.
+struct Tile<'a, Q>(&'a [u8], PhantomData<Q>);
+
+impl<Q> Clone for Tile<'_, Q> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Q> Copy for Tile<'_, Q> {}
+
+impl<S: Simd, Q: Quantised> Block<S> for Tile<'_, Q> {
+    #[inline(always)]
+    fn weights(&self, _: usize) -> &[u8] {
+        &self.0[Q::HEADER_BYTES..]
+    }
+    #[inline(always)]
+    fn scale(&self, _: usize, vector: usize) -> S::F {
+        header_lanes::<S>(self.0, vector)
+    }
+    #[inline(always)]
+    fn minimum(&self, vector: usize) -> S::F {
+        header_lanes::<S>(self.0, 4 + vector)
+    }
+}
+
+/// A group's tiles.
+#[inline(always)]
+fn tiles<Q: Quantised>(group: &[u8]) -> impl Iterator<Item = Tile<'_, Q>> {
+    group.chunks_exact(Q::TILE_BYTES).map(|tile| Tile(tile, PhantomData))
 }
 
 /// Four of 16 scales or minima, times 2^-112.
 #[inline(always)]
-pub(crate) fn header_lanes<S: Simd>(header: &[u8], vector: usize) -> S::F {
+fn header_lanes<S: Simd>(header: &[u8], vector: usize) -> S::F {
     S::F::load_halves(&header.as_chunks::<8>().0[vector])
 }

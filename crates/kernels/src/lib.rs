@@ -26,6 +26,7 @@ mod tests;
 pub use activations::Activations;
 pub use attention::{AttentionScratch, CacheType, HeadCache, Rows};
 pub use elementwise::{add, rms_norm, silu_mul, softmax};
+pub use formats::{GROUP_ROWS, LAYOUT_VERSION};
 pub use matrix::{Matrix, MatrixBuilder, OutOfMemory, WeightsType};
 pub use rope::{RopeLayout, rope};
 

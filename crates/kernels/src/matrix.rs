@@ -1,7 +1,9 @@
 use crate::activations::Activations;
 use crate::arch::{Active, Simd};
 use crate::buffer::Buffer;
-use crate::formats::{F16, F32, GROUP_ROWS, Layout, Q4_0, Q4_1, Q8_0};
+use crate::formats::{
+    F16, F32, GROUP_ROWS, Layout, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0,
+};
 use crate::multiply::{Output, floating, quantised};
 
 /// How a matrix was stored in the model file.
@@ -12,7 +14,12 @@ pub enum WeightsType {
     F16,
     Q4_0,
     Q4_1,
+    Q5_0,
+    Q5_1,
     Q8_0,
+    Q4_K,
+    Q5_K,
+    Q6_K,
 }
 
 /// Runs an expression with `$layout` standing for the type's [`Layout`].
@@ -35,8 +42,28 @@ macro_rules! with_layout {
                 type $layout = Q4_1;
                 $expression
             }
+            WeightsType::Q5_0 => {
+                type $layout = Q5_0;
+                $expression
+            }
+            WeightsType::Q5_1 => {
+                type $layout = Q5_1;
+                $expression
+            }
             WeightsType::Q8_0 => {
                 type $layout = Q8_0;
+                $expression
+            }
+            WeightsType::Q4_K => {
+                type $layout = Q4_K;
+                $expression
+            }
+            WeightsType::Q5_K => {
+                type $layout = Q5_K;
+                $expression
+            }
+            WeightsType::Q6_K => {
+                type $layout = Q6_K;
                 $expression
             }
         }
@@ -45,7 +72,18 @@ macro_rules! with_layout {
 
 impl WeightsType {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::F32, Self::F16, Self::Q4_0, Self::Q4_1, Self::Q8_0];
+    pub const ALL: [Self; 10] = [
+        Self::F32,
+        Self::F16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q4_K,
+        Self::Q5_K,
+        Self::Q6_K,
+    ];
 
     /// Columns of a block: rows are whole blocks.
     pub fn block_columns(self) -> usize {
@@ -57,9 +95,38 @@ impl WeightsType {
         with_layout!(self, L => L::BLOCK_BYTES)
     }
 
-    /// Bytes of 16 rows' blocks in memory.
-    fn tile_bytes(self) -> usize {
+    /// The type that is spelled so: `Q4_K`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|weights_type| format!("{weights_type:?}") == name)
+    }
+
+    /// Bytes of a tile: one block of each of [`GROUP_ROWS`] rows, in kernel layout. As many as the
+    /// blocks have in GGUF.
+    pub fn tile_bytes(self) -> usize {
         with_layout!(self, L => L::TILE_BYTES)
+    }
+
+    /// Puts GGUF blocks of one row into consecutive tiles, as row number `lane` of their group. The
+    /// tiles are zeros there. This is how matrices are stored in memory, too
+    /// ([`MatrixBuilder::whole_groups`]).
+    /// # Panics
+    /// Unless `blocks` are whole blocks, and the tiles as many; and `lane` is below
+    /// [`GROUP_ROWS`].
+    pub fn store_row(self, tiles: &mut [u8], lane: usize, blocks: &[u8]) {
+        assert!(lane < GROUP_ROWS, "row {lane} of a group of {GROUP_ROWS}");
+        let count = blocks.len() / self.block_bytes();
+        assert!(
+            blocks.len() == count * self.block_bytes() && tiles.len() == count * self.tile_bytes(),
+            "{} bytes of blocks for {} bytes of tiles",
+            blocks.len(),
+            tiles.len()
+        );
+        with_layout!(self, L => {
+            let tiles = tiles.chunks_exact_mut(L::TILE_BYTES);
+            for (tile, block) in tiles.zip(blocks.chunks_exact(L::BLOCK_BYTES)) {
+                L::store(tile, lane, block);
+            }
+        });
     }
 }
 
@@ -161,7 +228,12 @@ impl Matrix {
             WeightsType::F16 => floating::<S, F16>(&self.memory, activations, out),
             WeightsType::Q4_0 => quantised::<S, Q4_0>(&self.memory, activations, out),
             WeightsType::Q4_1 => quantised::<S, Q4_1>(&self.memory, activations, out),
+            WeightsType::Q5_0 => quantised::<S, Q5_0>(&self.memory, activations, out),
+            WeightsType::Q5_1 => quantised::<S, Q5_1>(&self.memory, activations, out),
             WeightsType::Q8_0 => quantised::<S, Q8_0>(&self.memory, activations, out),
+            WeightsType::Q4_K => quantised::<S, Q4_K>(&self.memory, activations, out),
+            WeightsType::Q5_K => quantised::<S, Q5_K>(&self.memory, activations, out),
+            WeightsType::Q6_K => quantised::<S, Q6_K>(&self.memory, activations, out),
         }
     }
 }
@@ -193,6 +265,21 @@ struct Place {
 }
 
 impl MatrixBuilder {
+    /// The memory of all whole groups of [`GROUP_ROWS`] rows, to be filled with what
+    /// [`WeightsType::store_row`] makes of them, group by group. Only the rows behind them are to
+    /// be pushed then.
+    /// # Panics
+    /// If bytes have been pushed.
+    pub fn whole_groups(&mut self) -> &mut [u8] {
+        let Matrix { weights_type, rows, columns, ref mut memory } = self.matrix;
+        let begun = self.next.row > 0 || self.next.block > 0 || !self.pending.is_empty();
+        assert!(!begun, "nothing pushed before the whole groups");
+        let groups = rows / GROUP_ROWS;
+        self.next.row = groups * GROUP_ROWS;
+        let group_bytes = columns / weights_type.block_columns() * weights_type.tile_bytes();
+        &mut memory[..groups * group_bytes]
+    }
+
     /// Appends GGUF bytes, any amount at a time.
     pub fn push(&mut self, bytes: &[u8]) {
         with_layout!(self.matrix.weights_type, L => self.push_blocks::<L>(bytes));

@@ -1,11 +1,11 @@
 //! Matrix times vectors. Every output is summed over the columns in ascending order, whatever
 //! the number of tokens and wherever its row lies: batching and splitting change no bit.
 
-use std::marker::PhantomData;
-
 use crate::activations::{Activations, BlockScale, Word};
 use crate::arch::{Dot, F32x4, I32x4, Simd};
-use crate::formats::{BLOCK_COLUMNS, Floating, GROUP_ROWS, Quantised, SCALE_SHARE, header_lanes};
+use crate::formats::{
+    BLOCK_COLUMNS, Block, Floating, GROUP_ROWS, Quantised, SCALE_SHARE, SuperHeader,
+};
 use crate::straight::straight;
 
 /// Where the outputs of a group go.
@@ -50,9 +50,10 @@ impl<'a> Output<'a> {
 /// Bytes of a group's unpacked weights for each of its blocks.
 const PANEL_BYTES: usize = GROUP_ROWS * BLOCK_COLUMNS;
 
-/// A group of rows unpacked for many tokens.
+/// A group of rows unpacked for many tokens, and its headers for few.
 #[derive(Default)]
 pub(crate) struct Panel {
+    super_headers: Vec<SuperHeader>,
     /// Of each block.
     headers: Vec<Header>,
     weights: Vec<u8>,
@@ -62,64 +63,34 @@ pub(crate) struct Panel {
 #[derive(Clone, Copy, Default)]
 struct Header {
     scales: [[f32; 4]; 4],
+    /// The scales of the second part where there are two, and so no minima.
     minima: [[f32; 4]; 4],
 }
 
 impl Panel {
     fn fill<S: Simd, Q: Quantised>(&mut self, group: &[u8]) {
-        let blocks = group.len() / Q::TILE_BYTES;
+        let blocks = group.len() / Q::TILE_BYTES * (Q::BLOCK_COLUMNS / BLOCK_COLUMNS);
         self.headers.resize(blocks, Header::default());
         self.weights.resize(blocks * PANEL_BYTES, 0);
+        Q::read_headers::<S>(group, &mut self.super_headers);
         let places = self.headers.iter_mut().zip(self.weights.chunks_exact_mut(PANEL_BYTES));
-        for (tile, (header, weights)) in group.chunks_exact(Q::TILE_BYTES).zip(places) {
+        for (block, (header, weights)) in Q::blocks::<S>(group, &self.super_headers).zip(places) {
             for vector in 0..4 {
-                header_lanes::<S>(tile, vector).store(&mut header.scales[vector]);
+                block.scale(0, vector).store(&mut header.scales[vector]);
                 if Q::HAS_MINIMUM {
-                    header_lanes::<S>(tile, 4 + vector).store(&mut header.minima[vector]);
+                    block.minimum(vector).store(&mut header.minima[vector]);
+                } else if parts::<Q>() == 2 {
+                    block.scale(1, vector).store(&mut header.minima[vector]);
                 }
             }
-            Q::unpack::<S>(&tile[Q::HEADER_BYTES..], weights);
+            Q::unpack::<S>(block.weights(0), weights);
         }
     }
 
+    #[inline(always)]
     fn blocks(&self) -> impl Iterator<Item = PanelBlock<'_>> {
         let blocks = self.headers.iter().zip(self.weights.chunks_exact(PANEL_BYTES));
         blocks.map(|(header, weights)| PanelBlock { header, weights })
-    }
-}
-
-/// The blocks at one place of a group's rows.
-trait Block<S: Simd>: Copy {
-    fn weights(&self) -> &[u8];
-    /// Of four rows, times 2^-112.
-    fn scale(&self, vector: usize) -> S::F;
-    /// Of four rows, times 2^-112.
-    fn minimum(&self, vector: usize) -> S::F;
-}
-
-/// As the matrix holds them: a tile.
-struct PackedBlock<'a, Q>(&'a [u8], PhantomData<Q>);
-
-impl<Q> Clone for PackedBlock<'_, Q> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<Q> Copy for PackedBlock<'_, Q> {}
-
-impl<S: Simd, Q: Quantised> Block<S> for PackedBlock<'_, Q> {
-    #[inline(always)]
-    fn weights(&self) -> &[u8] {
-        &self.0[Q::HEADER_BYTES..]
-    }
-    #[inline(always)]
-    fn scale(&self, vector: usize) -> S::F {
-        header_lanes::<S>(self.0, vector)
-    }
-    #[inline(always)]
-    fn minimum(&self, vector: usize) -> S::F {
-        header_lanes::<S>(self.0, 4 + vector)
     }
 }
 
@@ -132,17 +103,23 @@ struct PanelBlock<'a> {
 
 impl<S: Simd> Block<S> for PanelBlock<'_> {
     #[inline(always)]
-    fn weights(&self) -> &[u8] {
-        self.weights
+    fn weights(&self, part: usize) -> &[u8] {
+        &self.weights[PANEL_BYTES / 2 * part..]
     }
     #[inline(always)]
-    fn scale(&self, vector: usize) -> S::F {
-        S::F::load(&self.header.scales[vector])
+    fn scale(&self, part: usize, vector: usize) -> S::F {
+        let Header { scales, minima } = self.header;
+        S::F::load(if part == 0 { &scales[vector] } else { &minima[vector] })
     }
     #[inline(always)]
     fn minimum(&self, vector: usize) -> S::F {
         S::F::load(&self.header.minima[vector])
     }
+}
+
+/// Parts of a block with a scale of their own, one or two.
+const fn parts<Q: Quantised>() -> usize {
+    BLOCK_COLUMNS / Q::SCALE_COLUMNS
 }
 
 /// Multiplies with a matrix of blocks with scales.
@@ -151,23 +128,22 @@ pub(crate) fn quantised<S: Simd, Q: Quantised>(
     activations: &mut Activations,
     mut out: Output<'_>,
 ) {
-    let groups = matrix.chunks_exact(activations.blocks * Q::TILE_BYTES).enumerate();
+    let tiles = activations.blocks / (Q::BLOCK_COLUMNS / BLOCK_COLUMNS);
+    let groups = matrix.chunks_exact(tiles * Q::TILE_BYTES).enumerate();
+    let mut panel = std::mem::take(&mut activations.panel);
     if out.tokens() < S::PANEL_TOKENS_MIN || !Q::UNPACKS {
         Q::Packed::<S>::round::<S>(activations);
         for (group, bytes) in groups {
-            let blocks = || {
-                let tiles = bytes.chunks_exact(Q::TILE_BYTES);
-                tiles.map(|tile| PackedBlock(tile, PhantomData::<Q>))
-            };
+            Q::read_headers::<S>(bytes, &mut panel.super_headers);
+            let blocks = || Q::blocks::<S>(bytes, &panel.super_headers);
             all_tokens::<S, Q, Q::Packed<S>, _>(activations, &mut out, group, blocks);
         }
-        return;
-    }
-    Q::Panel::<S>::round::<S>(activations);
-    let mut panel = std::mem::take(&mut activations.panel);
-    for (group, bytes) in groups {
-        panel.fill::<S, Q>(bytes);
-        all_tokens::<S, Q, Q::Panel<S>, _>(activations, &mut out, group, || panel.blocks());
+    } else {
+        Q::Panel::<S>::round::<S>(activations);
+        for (group, bytes) in groups {
+            panel.fill::<S, Q>(bytes);
+            all_tokens::<S, Q, Q::Panel<S>, _>(activations, &mut out, group, || panel.blocks());
+        }
     }
     activations.panel = panel;
 }
@@ -200,44 +176,56 @@ fn times<S: Simd, Q: Quantised, D: Dot<I = S::I>, const N: usize>(
     let mut sums = [[S::F::splat(0.0); 4]; N];
     let words = words.chunks_exact(BLOCK_COLUMNS / D::Word::COLUMNS);
     for ((block, words), scales) in blocks.zip(words).zip(scales) {
-        let totals = dot::<D, N>(block.weights(), words);
-        straight!(4, vector => {
-            let scale = block.scale(vector);
-            for token in 0..N {
-                let x = &scales[token];
-                let offset = S::I::splat(Q::OFFSET * x.sum);
-                let total = (totals[token][vector] - offset).to_f32();
-                let factor = scale * S::F::splat(x.scale);
-                let sum = &mut sums[token][vector];
-                *sum = S::mul_add(total, factor, *sum);
-                if Q::HAS_MINIMUM {
-                    let x = S::F::splat(x.scaled_sum);
-                    *sum = S::mul_add(block.minimum(vector), x, *sum);
+        let part_words = words.len() / parts::<Q>();
+        for part in 0..parts::<Q>() {
+            let words = &words[part * part_words..][..part_words];
+            let totals = dot::<Q, D, N>(block.weights(part), words);
+            straight!(4, vector => {
+                let scale = block.scale(part, vector);
+                for token in 0..N {
+                    let x = &scales[token];
+                    let x_sum = match (parts::<Q>(), part) {
+                        (1, _) => x.sum,
+                        (_, 0) => x.low_sum,
+                        _ => x.sum - x.low_sum,
+                    };
+                    let offset = S::I::splat(Q::OFFSET * x_sum);
+                    let total = (totals[token][vector] - offset).to_f32();
+                    let factor = scale * S::F::splat(x.scale);
+                    let sum = &mut sums[token][vector];
+                    *sum = S::mul_add(total, factor, *sum);
+                    if Q::HAS_MINIMUM {
+                        let x = S::F::splat(x.scaled_sum);
+                        *sum = S::mul_add(block.minimum(vector), x, *sum);
+                    }
                 }
-            }
-        });
+            });
+        }
     }
     sums
 }
 
-/// Integer sums over a block.
+/// Integer sums over a part of a block.
 #[inline(always)]
-fn dot<D: Dot, const N: usize>(weights: &[u8], words: &[[D::Word; N]]) -> [[D::I; 4]; N] {
+fn dot<Q: Quantised, D: Dot, const N: usize>(
+    weights: &[u8],
+    words: &[[D::Word; N]],
+) -> [[D::I; 4]; N] {
     let weights = D::weights(weights);
     let mut sums = [D::zero(); N];
     if N == 1 {
-        straight!(D::STEPS, step => {
+        straight!(Q::SCALE_COLUMNS / D::STEP_COLUMNS, step => {
             let words = &words[step / 2 * 2 * D::STEP_WORDS..][..2 * D::STEP_WORDS];
             let x = D::x_of_two_steps(words.as_flattened())[step % 2];
-            half_step::<D>(&mut sums[0], 0, &weights[step][0], x);
-            half_step::<D>(&mut sums[0], 1, &weights[step][1], x);
+            half_step::<D>(&mut sums[0], 0, &weights[step], x);
+            half_step::<D>(&mut sums[0], 1, &weights[step], x);
         });
     } else {
-        straight!(D::STEPS * 2, k => {
+        straight!(Q::SCALE_COLUMNS / D::STEP_COLUMNS * 2, k => {
             let (step, half) = (k / 2, k % 2);
             let x = D::x(&words[step * D::STEP_WORDS..][..D::STEP_WORDS]);
             for token in 0..N {
-                half_step::<D>(&mut sums[token], half, &weights[step][half], x[token]);
+                half_step::<D>(&mut sums[token], half, &weights[step], x[token]);
             }
         });
     }
@@ -250,7 +238,7 @@ fn dot<D: Dot, const N: usize>(weights: &[u8], words: &[[D::Word; N]]) -> [[D::I
 
 #[inline(always)]
 fn half_step<D: Dot>(sums: &mut [D::Sum; 4], half: usize, weights: &D::Weights, x: D::X) {
-    let [a, b] = D::half_step([sums[2 * half], sums[2 * half + 1]], weights, x);
+    let [a, b] = D::half_step([sums[2 * half], sums[2 * half + 1]], weights, half, x);
     (sums[2 * half], sums[2 * half + 1]) = (a, b);
 }
 

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod bench;
 mod cache;
 mod chat;
 mod completions;
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     RenderChat(render_chat::Arguments),
     Logits(logits::Arguments),
     Perplexity(perplexity::Arguments),
+    Bench(bench::Arguments),
     Cache(cache::Arguments),
     Completions(completions::Arguments),
 }
@@ -50,6 +52,7 @@ impl Command {
             Command::RenderChat(arguments) => arguments.window.run(arguments, session),
             Command::Logits(arguments) => arguments.window.run(arguments, session),
             Command::Perplexity(arguments) => arguments.window.run(arguments, session),
+            Command::Bench(arguments) => bench::run(arguments, session),
             Command::Cache(arguments) => cache::run(arguments, session),
             Command::Completions(arguments) => completions::run(arguments),
         }

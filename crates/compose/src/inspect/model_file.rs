@@ -21,6 +21,9 @@ pub struct ModelFile {
     pub parameters: u64,
     /// Number of tensors.
     pub tensors: u64,
+    /// Bytes of the tensors that computing one token reads: all, but not an embedding of which it
+    /// reads one row.
+    pub token_bytes: u64,
     /// How the weights are stored; the type with the most bytes first.
     pub tensor_types: Vec<TensorTypeShare>,
     /// Keys and values in the file's order.
@@ -68,6 +71,12 @@ impl ModelFile {
             parameters = parameters.saturating_add(tensor.elements());
             all_bytes = all_bytes.saturating_add(tensor.size);
         }
+        let bytes = |name: &str| gguf.tensor(name).map(|tensor| tensor.size);
+        // Without a matrix of its own for the output the embedding serves, as a whole.
+        let embedding_bytes = match bytes("output.weight") {
+            Some(_) => bytes("token_embd.weight").unwrap_or(0),
+            None => 0,
+        };
         let share = |part: u64, all: u64| if all == 0 { 0.0 } else { part as f64 / all as f64 };
         let mut tensor_types: Vec<_> = types
             .into_iter()
@@ -89,6 +98,7 @@ impl ModelFile {
             gguf_version: gguf.version,
             parameters,
             tensors: gguf.tensors.len() as u64,
+            token_bytes: all_bytes - embedding_bytes,
             tensor_types,
             metadata: gguf.metadata.iter().map(entry).collect(),
         }

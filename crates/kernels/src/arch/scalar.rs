@@ -1,10 +1,12 @@
 //! Portable: plain arrays, which LLVM turns into the vectors of the machine it compiles for.
 //! Also the reference for the other sets.
 
+use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Dot, F32x4, I32x4, Simd};
 use crate::activations::{Activations, Rounded};
+use crate::formats::{FiveStep, SixStep};
 
 /// Plain arrays.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +130,14 @@ impl I32x4 for Integers {
         Self([value; 4])
     }
     #[inline(always)]
+    fn load_signed(bytes: &[u8; 4]) -> Self {
+        Self(bytes.map(|byte| i32::from(byte as i8)))
+    }
+    #[inline(always)]
+    fn load_unsigned(bytes: &[u8; 4]) -> Self {
+        Self(bytes.map(i32::from))
+    }
+    #[inline(always)]
     fn to_array(self) -> [i32; 4] {
         self.0
     }
@@ -157,11 +167,11 @@ impl Dot for Nibbles {
     type I = Integers;
     type Word = [i16; 2];
     const STEP_COLUMNS: usize = 4;
-    type Weights = [u8; 16];
+    type Weights = [[u8; 16]; 2];
     type X = [[i16; 2]; 2];
     type Sum = Integers;
     #[inline(always)]
-    fn weights(body: &[u8]) -> &[[[u8; 16]; 2]] {
+    fn weights(body: &[u8]) -> &[Self::Weights] {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
@@ -180,8 +190,13 @@ impl Dot for Nibbles {
         [Integers([0; 4]); 4]
     }
     #[inline(always)]
-    fn half_step(mut sums: [Integers; 2], weights: &[u8; 16], x: [[i16; 2]; 2]) -> [Integers; 2] {
-        let columns = weights.as_chunks::<2>().0;
+    fn half_step(
+        mut sums: [Integers; 2],
+        weights: &Self::Weights,
+        half: usize,
+        x: [[i16; 2]; 2],
+    ) -> [Integers; 2] {
+        let columns = weights[half].as_chunks::<2>().0;
         let nibbles = |shift: u32| -> [i16; 8] {
             std::array::from_fn(|i| (u16::from_le_bytes(columns[i]) >> shift & 15) as i16)
         };
@@ -205,11 +220,11 @@ impl Dot for Bytes {
     type I = Integers;
     type Word = [i16; 2];
     const STEP_COLUMNS: usize = 2;
-    type Weights = [u8; 16];
+    type Weights = [[u8; 16]; 2];
     type X = [i16; 2];
     type Sum = Integers;
     #[inline(always)]
-    fn weights(body: &[u8]) -> &[[[u8; 16]; 2]] {
+    fn weights(body: &[u8]) -> &[Self::Weights] {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
@@ -228,8 +243,13 @@ impl Dot for Bytes {
         [Integers([0; 4]); 4]
     }
     #[inline(always)]
-    fn half_step(mut sums: [Integers; 2], weights: &[u8; 16], x: [i16; 2]) -> [Integers; 2] {
-        for (sum, rows) in sums.iter_mut().zip(weights.as_chunks::<8>().0) {
+    fn half_step(
+        mut sums: [Integers; 2],
+        weights: &Self::Weights,
+        half: usize,
+        x: [i16; 2],
+    ) -> [Integers; 2] {
+        for (sum, rows) in sums.iter_mut().zip(weights[half].as_chunks::<8>().0) {
             add_pairs(sum, std::array::from_fn(|i| i16::from(rows[i] as i8)), x);
         }
         sums
@@ -240,12 +260,134 @@ impl Dot for Bytes {
     }
 }
 
+/// Weights of up to 6 bits: how a step of 8 columns holds them.
+pub(crate) trait Step: Copy {
+    /// The bytes that make up a step.
+    type Weights: Copy;
+    fn steps(body: &[u8]) -> &[Self::Weights];
+    /// One byte per weight: four rows by four columns, of the first or the second four columns.
+    fn bytes(weights: &Self::Weights, columns: usize, vector: usize) -> [u8; 16];
+}
+
+/// 5-bit weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Five;
+
+/// 6-bit weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Six;
+
+/// Joins nibbles with the bits above them, `BITS` for each weight (see `formats::planes`).
+#[inline(always)]
+fn join<const BITS: usize>(step: &[[u8; 16]], columns: usize, vector: usize) -> [u8; 16] {
+    let bit = (columns * 4 + vector) * BITS;
+    let (nibbles, planes) = (&step[columns * 2 + vector / 2], &step[4 + bit / 8]);
+    std::array::from_fn(|byte| {
+        let low = nibbles[byte] >> (vector % 2 * 4) & 15;
+        let high = planes[byte] >> (bit % 8) & ((1 << BITS) - 1);
+        low | high << 4
+    })
+}
+
+impl Step for Five {
+    type Weights = FiveStep;
+    #[inline(always)]
+    fn steps(body: &[u8]) -> &[FiveStep] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn bytes(weights: &FiveStep, columns: usize, vector: usize) -> [u8; 16] {
+        join::<1>(weights, columns, vector)
+    }
+}
+
+impl Step for Six {
+    type Weights = SixStep;
+    #[inline(always)]
+    fn steps(body: &[u8]) -> &[SixStep] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn bytes(weights: &SixStep, columns: usize, vector: usize) -> [u8; 16] {
+        join::<2>(weights, columns, vector)
+    }
+}
+
+/// Weights of 5 or 6 bits, unpacked as they are used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joined<T>(PhantomData<T>);
+
+impl<T: Step> Dot for Joined<T> {
+    type I = Integers;
+    type Word = [i16; 2];
+    const STEP_COLUMNS: usize = 8;
+    type Weights = T::Weights;
+    type X = [[i16; 2]; 4];
+    type Sum = Integers;
+    #[inline(always)]
+    fn weights(body: &[u8]) -> &[T::Weights] {
+        T::steps(body)
+    }
+    #[inline(always)]
+    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+        &activations.pairs
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_pairs::<S>();
+    }
+    #[inline(always)]
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[i16; 2]; 4]; N] {
+        std::array::from_fn(|token| std::array::from_fn(|word| words[word][token]))
+    }
+    #[inline(always)]
+    fn zero() -> [Integers; 4] {
+        [Integers([0; 4]); 4]
+    }
+    #[inline(always)]
+    fn half_step(
+        mut sums: [Integers; 2],
+        weights: &T::Weights,
+        half: usize,
+        x: [[i16; 2]; 4],
+    ) -> [Integers; 2] {
+        for (columns, x) in x.as_chunks::<2>().0.iter().enumerate() {
+            for (index, sum) in sums.iter_mut().enumerate() {
+                let bytes = T::bytes(weights, columns, half * 2 + index);
+                let pairs = |from: usize| std::array::from_fn(|i| i16::from(bytes[2 * i + from]));
+                add_pairs(sum, pairs(0), x[0]);
+                add_pairs(sum, pairs(1), x[1]);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn totals(sums: [Integers; 4]) -> [Integers; 4] {
+        sums
+    }
+}
+
+/// Puts a step's bytes into the order of [`Bytes`].
+#[inline(always)]
+fn unpack<T: Step>(packed: &T::Weights, panel: &mut [u8; 128]) {
+    for (half, panel) in panel.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        for row in 0..16 {
+            let bytes = T::bytes(packed, half, row / 4);
+            let [a, b, c, d] = bytes.as_chunks::<4>().0[row % 4];
+            panel[row * 2..][..2].copy_from_slice(&[a, c]);
+            panel[32 + row * 2..][..2].copy_from_slice(&[b, d]);
+        }
+    }
+}
+
 impl Simd for Scalar {
     const NAME: &'static str = "scalar";
     type F = Floats;
     type I = Integers;
     type Nibbles = Nibbles;
     type NibblePanel = Bytes;
+    type Fives = Joined<Five>;
+    type Sixes = Joined<Six>;
+    type SixPanel = Bytes;
     type Bytes = Bytes;
     const ROUNDS_TO_BYTES: bool = false;
     const PANEL_TOKENS_MIN: usize = 4;
@@ -277,5 +419,15 @@ impl Simd for Scalar {
                 panel[column % 2 * 32 + row * 2 + column / 2] = nibble;
             }
         }
+    }
+
+    #[inline(always)]
+    fn unpack_fives(packed: &FiveStep, panel: &mut [u8; 128]) {
+        unpack::<Five>(packed, panel);
+    }
+
+    #[inline(always)]
+    fn unpack_sixes(packed: &SixStep, panel: &mut [u8; 128]) {
+        unpack::<Six>(packed, panel);
     }
 }

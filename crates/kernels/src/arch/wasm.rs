@@ -5,6 +5,7 @@ use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Dot, F32x4, I32x4, Simd};
 use crate::activations::{Activations, Rounded, Word};
+use crate::formats::{FiveStep, SixStep};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Floats(pub(crate) v128);
@@ -38,6 +39,13 @@ operators! {
 pub(crate) fn load(bytes: &[u8; 16]) -> v128 {
     // SAFETY: the reference covers the 16 bytes; `v128_load` asks for no alignment.
     unsafe { v128_load(bytes.as_ptr().cast()) }
+}
+
+/// Four bytes, the rest zero.
+#[inline(always)]
+fn load_four(bytes: &[u8; 4]) -> v128 {
+    // SAFETY: the reference covers the 4 bytes; the instruction asks for no alignment.
+    unsafe { v128_load32_zero(bytes.as_ptr().cast()) }
 }
 
 /// Each of the words in every lane of a vector. For two, one load and two shuffles: Cranelift
@@ -179,6 +187,14 @@ impl I32x4 for Integers {
         Self(i32x4_splat(value))
     }
     #[inline(always)]
+    fn load_signed(bytes: &[u8; 4]) -> Self {
+        Self(i32x4_extend_low_i16x8(i16x8_extend_low_i8x16(load_four(bytes))))
+    }
+    #[inline(always)]
+    fn load_unsigned(bytes: &[u8; 4]) -> Self {
+        Self(u32x4_extend_low_u16x8(u16x8_extend_low_u8x16(load_four(bytes))))
+    }
+    #[inline(always)]
     fn to_array(self) -> [i32; 4] {
         [
             i32x4_extract_lane::<0>(self.0),
@@ -212,11 +228,11 @@ impl Dot for Bytes {
     type I = Integers;
     type Word = [i16; 2];
     const STEP_COLUMNS: usize = 2;
-    type Weights = [[i8; 8]; 2];
+    type Weights = [[[i8; 8]; 2]; 2];
     type X = v128;
     type Sum = v128;
     #[inline(always)]
-    fn weights(body: &[u8]) -> &[[Self::Weights; 2]] {
+    fn weights(body: &[u8]) -> &[Self::Weights] {
         let steps = body.as_chunks::<32>().0;
         // SAFETY: the same size, alignment 1 and no invalid values on both sides.
         unsafe { std::slice::from_raw_parts(steps.as_ptr().cast(), steps.len()) }
@@ -241,8 +257,8 @@ impl Dot for Bytes {
         [i32x4_splat(0); 4]
     }
     #[inline(always)]
-    fn half_step(mut sums: [v128; 2], weights: &Self::Weights, x: v128) -> [v128; 2] {
-        for (sum, rows) in sums.iter_mut().zip(weights) {
+    fn half_step(mut sums: [v128; 2], weights: &Self::Weights, half: usize, x: v128) -> [v128; 2] {
+        for (sum, rows) in sums.iter_mut().zip(&weights[half]) {
             // SAFETY: the reference covers the 8 bytes; the instruction asks for no alignment.
             let rows = unsafe { i16x8_load_extend_i8x8(rows.as_ptr()) };
             *sum = i32x4_add(*sum, i32x4_dot_i16x8(rows, x));
@@ -252,5 +268,63 @@ impl Dot for Bytes {
     #[inline(always)]
     fn totals(sums: [v128; 4]) -> [Integers; 4] {
         integers(sums)
+    }
+}
+
+/// Weights of up to 6 bits: how a step of 8 columns holds them.
+pub(crate) trait Step: Copy {
+    /// The bytes that make up a step.
+    type Weights: Copy;
+    fn steps(body: &[u8]) -> &[Self::Weights];
+    /// One byte per weight: two vectors of four rows by four columns, of the first or the second
+    /// four columns and the first or the second eight rows.
+    fn bytes(weights: &Self::Weights, columns: usize, half: usize) -> [v128; 2];
+}
+
+/// 5-bit weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Five;
+
+/// 6-bit weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Six;
+
+/// Joins nibbles with the bits above them, `BITS` for each weight (see `formats::planes`).
+#[inline(always)]
+fn join<const BITS: u32>(step: &[[u8; 16]], columns: usize, half: usize) -> [v128; 2] {
+    let first_bit = (columns * 4 + half * 2) as u32 * BITS;
+    let nibbles = load(&step[columns * 2 + half]);
+    let planes = load(&step[4 + first_bit as usize / 8]);
+    let join = |low: v128, vector: u32| {
+        // Moves the bits to bit 4 of their byte; what crosses into other bits is masked.
+        let bit = first_bit % 8 + vector * BITS;
+        let high = if bit <= 4 { u16x8_shl(planes, 4 - bit) } else { u16x8_shr(planes, bit - 4) };
+        let high = v128_and(high, u8x16_splat(((1 << BITS) - 1) << 4));
+        v128_or(v128_and(low, u8x16_splat(0x0f)), high)
+    };
+    [join(nibbles, 0), join(u16x8_shr(nibbles, 4), 1)]
+}
+
+impl Step for Five {
+    type Weights = FiveStep;
+    #[inline(always)]
+    fn steps(body: &[u8]) -> &[FiveStep] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn bytes(weights: &FiveStep, columns: usize, half: usize) -> [v128; 2] {
+        join::<1>(weights, columns, half)
+    }
+}
+
+impl Step for Six {
+    type Weights = SixStep;
+    #[inline(always)]
+    fn steps(body: &[u8]) -> &[SixStep] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn bytes(weights: &SixStep, columns: usize, half: usize) -> [v128; 2] {
+        join::<2>(weights, columns, half)
     }
 }

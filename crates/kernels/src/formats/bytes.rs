@@ -2,7 +2,7 @@
 //! columns the first step has columns 0 and 2 and the second 1 and 3, the order in which packed
 //! nibbles come apart.
 
-use super::{BLOCK_COLUMNS, GROUP_ROWS, Layout, Quantised, half_to_f32};
+use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tiles};
 use crate::arch::Simd;
 
 /// Scale; weights from -128 to 127.
@@ -38,9 +38,14 @@ impl Layout for Q8_0 {
 impl Quantised for Q8_0 {
     const OFFSET: i32 = 0;
     const HAS_MINIMUM: bool = false;
+    const HEADER_BYTES: usize = 32;
     const UNPACKS: bool = false;
     type Packed<S: Simd> = S::Bytes;
     type Panel<S: Simd> = S::Bytes;
+    #[inline(always)]
+    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
+        tiles::<Self>(group)
+    }
     #[inline(always)]
     fn unpack<S: Simd>(_: &[u8], _: &mut [u8]) {}
 }

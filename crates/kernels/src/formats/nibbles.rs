@@ -2,7 +2,7 @@
 //! first 16 holds row `r` in its low and row `r + 4` in its high nibble at column `4s + c`; the
 //! second 16 hold rows 8 to 15 alike. GGUF has columns `i` and `i + 16` in byte `i`.
 
-use super::{BLOCK_COLUMNS, GROUP_ROWS, Layout, Quantised, half_to_f32};
+use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tiles};
 use crate::arch::Simd;
 
 /// Scale; weights from -8 to 7.
@@ -20,11 +20,12 @@ const BODY_BYTES: usize = GROUP_ROWS * BLOCK_COLUMNS / 2;
 const STEP_BYTES: usize = 32;
 
 /// Where the four bytes of a row lie in a step, and by how many bits they are shifted.
-fn place(lane: usize) -> (usize, u32) {
+pub(super) fn place(lane: usize) -> (usize, u32) {
     (lane / 8 * 16 + lane % 4 * 4, if lane % 8 < 4 { 0 } else { 4 })
 }
 
-fn store(body: &mut [u8], lane: usize, nibbles: &[u8]) {
+/// Puts a row's nibbles into a tile: the low ones of all bytes, then the high ones.
+pub(super) fn store(body: &mut [u8], lane: usize, nibbles: &[u8]) {
     let (at, shift) = place(lane);
     let words = nibbles.as_chunks::<4>().0;
     let low = words.iter().map(|word| u32::from_le_bytes(*word));
@@ -37,7 +38,7 @@ fn store(body: &mut [u8], lane: usize, nibbles: &[u8]) {
     }
 }
 
-fn load(body: &[u8], lane: usize, out: &mut [f32], value: impl Fn(f32) -> f32) {
+pub(super) fn load(body: &[u8], lane: usize, out: &mut [f32], value: impl Fn(f32) -> f32) {
     let (at, shift) = place(lane);
     let steps = body.as_chunks::<STEP_BYTES>().0;
     for (step, out) in steps.iter().zip(out.as_chunks_mut::<4>().0) {
@@ -47,7 +48,8 @@ fn load(body: &[u8], lane: usize, out: &mut [f32], value: impl Fn(f32) -> f32) {
     }
 }
 
-fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
+#[inline(always)]
+pub(super) fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
     let steps = packed.as_chunks::<STEP_BYTES>().0;
     for (step, panel) in steps.iter().zip(panel.as_chunks_mut::<64>().0) {
         S::unpack_nibbles(step, panel);
@@ -74,9 +76,14 @@ impl Layout for Q4_0 {
 impl Quantised for Q4_0 {
     const OFFSET: i32 = 8;
     const HAS_MINIMUM: bool = false;
+    const HEADER_BYTES: usize = 32;
     const UNPACKS: bool = true;
     type Packed<S: Simd> = S::Nibbles;
     type Panel<S: Simd> = S::NibblePanel;
+    #[inline(always)]
+    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
+        tiles::<Self>(group)
+    }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
         unpack::<S>(packed, panel);
@@ -104,9 +111,14 @@ impl Layout for Q4_1 {
 impl Quantised for Q4_1 {
     const OFFSET: i32 = 0;
     const HAS_MINIMUM: bool = true;
+    const HEADER_BYTES: usize = 64;
     const UNPACKS: bool = true;
     type Packed<S: Simd> = S::Nibbles;
     type Panel<S: Simd> = S::NibblePanel;
+    #[inline(always)]
+    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
+        tiles::<Self>(group)
+    }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
         unpack::<S>(packed, panel);

@@ -1,14 +1,28 @@
 use super::{Random, assert_close, bits, for_each_set, is_exact};
 use crate::arch::Simd;
 use crate::arch::scalar::Scalar;
-use crate::{Activations, Matrix, WeightsType};
+use crate::{Activations, GROUP_ROWS, LAYOUT_VERSION, Matrix, WeightsType};
 
-/// Largest error as a share of the sum of the absolute products: f32 sums of up to 600 products,
-/// of up to 19 blocks for the quantised types.
+/// Largest error as a share of the sum of the absolute products, for the types that multiply f32:
+/// sums of up to 600 products.
+const TOLERANCE_FLOATING: f64 = 3e-6;
+/// The same for the quantised types: sums of up to 24 blocks (48 parts in Q6_K).
+const TOLERANCE_QUANTISED: f64 = 5e-7;
+
 fn tolerance(weights_type: WeightsType) -> f64 {
     match weights_type {
-        WeightsType::F32 | WeightsType::F16 => 3e-6,
-        WeightsType::Q4_0 | WeightsType::Q4_1 | WeightsType::Q8_0 => 5e-7,
+        WeightsType::F32 | WeightsType::F16 => TOLERANCE_FLOATING,
+        _ => TOLERANCE_QUANTISED,
+    }
+}
+
+/// Where a GGUF block has f16 numbers (ggml-common.h).
+fn halves(weights_type: WeightsType) -> &'static [usize] {
+    match weights_type {
+        WeightsType::F32 => &[],
+        WeightsType::F16 | WeightsType::Q4_0 | WeightsType::Q5_0 | WeightsType::Q8_0 => &[0],
+        WeightsType::Q4_1 | WeightsType::Q5_1 | WeightsType::Q4_K | WeightsType::Q5_K => &[0, 2],
+        WeightsType::Q6_K => &[208],
     }
 }
 
@@ -35,10 +49,76 @@ fn widen(weights_type: WeightsType, block: &[u8]) -> Vec<f64> {
         WeightsType::Q4_1 => {
             nibbles(&block[4..], &|nibble| nibble * half(block) + half(&block[2..]))
         }
+        WeightsType::Q5_0 => fives(block, 2).map(|weight| (weight - 16.0) * half(block)).collect(),
+        WeightsType::Q5_1 => {
+            fives(block, 4).map(|weight| weight * half(block) + half(&block[2..])).collect()
+        }
         WeightsType::Q8_0 => {
             block[2..].iter().map(|byte| f64::from(*byte as i8) * half(block)).collect()
         }
+        WeightsType::Q4_K | WeightsType::Q5_K => widen_with_minima(weights_type, block),
+        WeightsType::Q6_K => widen_sixes(block),
     }
+}
+
+/// The bits 0 to 3 of column `i` are the low nibble of byte `i`, or, from column 16 on, the high
+/// nibble of byte `i - 16`; bit 4 is bit `i` of a 32-bit number before them.
+fn fives(block: &[u8], at: usize) -> impl Iterator<Item = f64> {
+    let high = u32::from_le_bytes(block[at..at + 4].try_into().expect("4"));
+    let low = block[at + 4..].iter().map(|byte| byte & 15);
+    let low = low.chain(block[at + 4..].iter().map(|byte| byte >> 4));
+    low.enumerate().map(move |(i, low)| f64::from(u32::from(low) + 16 * (high >> i & 1)))
+}
+
+/// `dequantize_row_q4_K` and `dequantize_row_q5_K`: 64 columns at a time.
+fn widen_with_minima(weights_type: WeightsType, block: &[u8]) -> Vec<f64> {
+    let (scale, minimum, packed) = (half(block), half(&block[2..]), &block[4..16]);
+    let (high, low) = match weights_type {
+        WeightsType::Q4_K => (None, &block[16..]),
+        _ => (Some(&block[16..48]), &block[48..]),
+    };
+    let mut out = Vec::new();
+    for sub_block in 0..8 {
+        let (small_scale, small_minimum) = if sub_block < 4 {
+            (packed[sub_block] & 63, packed[sub_block + 4] & 63)
+        } else {
+            let (a, b, both) = (packed[sub_block - 4], packed[sub_block], packed[sub_block + 4]);
+            (both % 16 + a / 64 * 16, both / 16 + b / 64 * 16)
+        };
+        for column in 0..32 {
+            let byte = low[sub_block / 2 * 32 + column];
+            let mut weight = if sub_block % 2 == 0 { byte % 16 } else { byte / 16 };
+            if high.is_some_and(|high| high[column] & 1 << sub_block != 0) {
+                weight += 16;
+            }
+            let offset = minimum * f64::from(small_minimum);
+            out.push(scale * f64::from(small_scale) * f64::from(weight) - offset);
+        }
+    }
+    out
+}
+
+/// `dequantize_row_q6_K`: 128 columns at a time, of which 32 columns share a byte of high bits
+/// with those 32, 64 and 96 columns later.
+fn widen_sixes(block: &[u8]) -> Vec<f64> {
+    let mut out = vec![f64::NAN; 256];
+    for half_block in 0..2 {
+        let (low, high) = (&block[half_block * 64..], &block[128 + half_block * 32..]);
+        let scales = &block[192 + half_block * 8..];
+        for i in 0..32 {
+            let weights = [
+                low[i] % 16 + high[i] % 4 * 16,
+                low[i + 32] % 16 + high[i] / 4 % 4 * 16,
+                low[i] / 16 + high[i] / 16 % 4 * 16,
+                low[i + 32] / 16 + high[i] / 64 * 16,
+            ];
+            for (run, weight) in weights.into_iter().enumerate() {
+                let scale = f64::from(scales[i / 16 + 2 * run] as i8) * half(&block[208..]);
+                out[half_block * 128 + run * 32 + i] = (f64::from(weight) - 32.0) * scale;
+            }
+        }
+    }
+    out
 }
 
 struct Case {
@@ -59,16 +139,11 @@ impl Case {
                 _ => gguf.extend((0..weights_type.block_bytes()).map(|_| random.next() as u8)),
             }
             // Scales (and F16 weights) from 2^-9 to 2^-1, of either sign; some subnormal.
-            let halves = match weights_type {
-                WeightsType::F32 => 0,
-                WeightsType::Q4_1 => 2,
-                _ => 1,
-            };
-            for place in gguf[start..].as_chunks_mut::<2>().0.iter_mut().take(halves) {
+            for place in halves(weights_type) {
                 let exponent =
                     if random.next().is_multiple_of(50) { 0 } else { 6 + random.next() % 8 };
                 let bits = (random.next() & 0x83ff) | exponent << 10;
-                *place = (bits as u16).to_le_bytes();
+                gguf[start + place..][..2].copy_from_slice(&(bits as u16).to_le_bytes());
             }
         }
         Self { weights_type, rows, columns, gguf }
@@ -102,8 +177,8 @@ fn rounded<S: Simd>(weights_type: WeightsType, x: &[f32]) -> Vec<f64> {
     if matches!(weights_type, WeightsType::F32 | WeightsType::F16) {
         return x.iter().map(|x| f64::from(*x)).collect();
     }
-    let four_bits = matches!(weights_type, WeightsType::Q4_0 | WeightsType::Q4_1);
-    let limit = if four_bits && S::ROUNDS_TO_BYTES { 127.0 } else { 32767.0 };
+    let eight_bits = weights_type == WeightsType::Q8_0;
+    let limit = if S::ROUNDS_TO_BYTES && !eight_bits { 127.0 } else { 32767.0 };
     x.chunks(32)
         .flat_map(|block| {
             let max = block.iter().fold(0f32, |max, x| max.max(x.abs()));
@@ -117,7 +192,11 @@ fn cases() -> Vec<Case> {
     let mut random = Random(20_260_729);
     let mut cases = Vec::new();
     for weights_type in WeightsType::ALL {
-        for (rows, columns) in [(1, 32), (16, 64), (37, 576), (3, 608), (48, 96)] {
+        let shapes = match weights_type.block_columns() {
+            256 => [(1, 256), (16, 512), (37, 768), (3, 512), (48, 256)],
+            _ => [(1, 32), (16, 64), (37, 576), (3, 608), (48, 96)],
+        };
+        for (rows, columns) in shapes {
             cases.push(Case::random(weights_type, rows, columns, &mut random));
         }
     }
@@ -211,7 +290,8 @@ fn a_batch_gives_each_token_the_bits_that_it_has_alone() {
 fn dividing_the_rows_changes_no_bit() {
     let mut random = Random(4);
     for weights_type in WeightsType::ALL {
-        let case = Case::random(weights_type, 40, 96, &mut random);
+        let columns = 3 * weights_type.block_columns().max(32);
+        let case = Case::random(weights_type, 40, columns, &mut random);
         for tokens in [1, 3] {
             let x = random.numbers(tokens * case.columns);
             for_each_set!(S => {
@@ -231,18 +311,18 @@ fn dividing_the_rows_changes_no_bit() {
 
 #[test]
 fn the_largest_weights_and_activations_do_not_overflow() {
-    for weights_type in [WeightsType::Q4_0, WeightsType::Q4_1, WeightsType::Q8_0] {
+    for weights_type in WeightsType::ALL.into_iter().filter(|it| it.block_columns() > 1) {
         for (byte, sign) in [(0xff, 1.0f32), (0xff, -1.0), (0x00, 1.0), (0x80, 1.0), (0x7f, -1.0)] {
             let mut gguf = vec![byte; weights_type.block_bytes()];
-            gguf[..2].copy_from_slice(&0x3c00u16.to_le_bytes());
-            if weights_type == WeightsType::Q4_1 {
-                gguf[2..4].copy_from_slice(&[0, 0]);
+            for (place, value) in halves(weights_type).iter().zip([0x3c00u16, 0]) {
+                gguf[*place..][..2].copy_from_slice(&value.to_le_bytes());
             }
-            let case = Case { weights_type, rows: 1, columns: 32, gguf };
+            let columns = weights_type.block_columns();
+            let case = Case { weights_type, rows: 1, columns, gguf };
             let expected: f64 = case.widened(0).iter().map(|w| w * 127.0 * f64::from(sign)).sum();
             for_each_set!(S => {
                 for tokens in [1, 2, 32] {
-                    let out = multiply::<S>(&case.matrix(), &vec![127.0 * sign; tokens * 32]);
+                    let out = multiply::<S>(&case.matrix(), &vec![127.0 * sign; tokens * columns]);
                     assert_eq!(out, vec![expected as f32; tokens], "{weights_type:?}, {}", S::NAME);
                 }
             });
@@ -282,6 +362,60 @@ fn rows_widen_to_what_was_pushed_in_pieces_of_any_size() {
     }
 }
 
+/// Another hash means another layout: raise [`LAYOUT_VERSION`], for model components hold tiles.
+#[test]
+fn the_layout_is_that_of_its_version() {
+    // FNV-1a, 64 bits.
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for weights_type in WeightsType::ALL {
+        let columns = weights_type.block_columns() * 2;
+        let case = Case::random(weights_type, GROUP_ROWS, columns, &mut Random(77));
+        let mut tiles = vec![0; case.gguf.len()];
+        for (lane, row) in case.gguf.chunks(case.row_bytes()).enumerate() {
+            weights_type.store_row(&mut tiles, lane, row);
+        }
+        for byte in tiles {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    assert_eq!((LAYOUT_VERSION, hash), (1, 2_647_569_195_094_451_402));
+}
+
+#[test]
+fn whole_groups_can_be_filled_in_without_being_pushed() {
+    for case in cases() {
+        let expected = case.matrix();
+        let mut builder =
+            Matrix::builder(case.weights_type, case.rows, case.columns).expect("a small matrix");
+        let group_bytes = GROUP_ROWS * case.row_bytes();
+        let groups = builder.whole_groups();
+        assert_eq!(groups.len(), case.rows / GROUP_ROWS * group_bytes);
+        let mut rows = case.gguf.chunks_exact(group_bytes);
+        for (tiles, rows) in groups.chunks_mut(group_bytes).zip(&mut rows) {
+            for (lane, row) in rows.chunks(case.row_bytes()).enumerate() {
+                case.weights_type.store_row(tiles, lane, row);
+            }
+        }
+        builder.push(rows.remainder());
+        let matrix = builder.finish();
+        let (mut out, mut wanted) = (vec![0.0; case.columns], vec![0.0; case.columns]);
+        for row in 0..case.rows {
+            matrix.row(row, &mut out);
+            expected.row(row, &mut wanted);
+            assert_eq!(bits(&out), bits(&wanted), "{:?}, row {row}", case.weights_type);
+        }
+    }
+}
+
+#[test]
+fn types_are_found_by_the_names_that_the_field_uses() {
+    for weights_type in WeightsType::ALL {
+        assert_eq!(WeightsType::named(&format!("{weights_type:?}")), Some(weights_type));
+    }
+    assert_eq!(WeightsType::named("Q4_K"), Some(WeightsType::Q4_K));
+    assert_eq!(WeightsType::named("q4_k"), None);
+}
+
 #[test]
 fn a_matrix_beyond_the_address_space_is_refused() {
     for weights_type in WeightsType::ALL {
@@ -299,7 +433,12 @@ fn all_lists_every_type() {
             WeightsType::F16 => 1,
             WeightsType::Q4_0 => 2,
             WeightsType::Q4_1 => 3,
-            WeightsType::Q8_0 => 4,
+            WeightsType::Q5_0 => 4,
+            WeightsType::Q5_1 => 5,
+            WeightsType::Q8_0 => 6,
+            WeightsType::Q4_K => 7,
+            WeightsType::Q5_K => 8,
+            WeightsType::Q6_K => 9,
         };
         assert_eq!(index, expected);
     }
@@ -308,13 +447,18 @@ fn all_lists_every_type() {
 #[test]
 fn memory_is_the_files_size_for_full_groups() {
     for (weights_type, bytes) in [
-        (WeightsType::F32, 4 * 1024),
-        (WeightsType::F16, 2 * 1024),
-        (WeightsType::Q4_0, 18 * 32),
-        (WeightsType::Q4_1, 20 * 32),
-        (WeightsType::Q8_0, 34 * 32),
+        (WeightsType::F32, 4 * 16 * 512),
+        (WeightsType::F16, 2 * 16 * 512),
+        (WeightsType::Q4_0, 18 * 16 * 16),
+        (WeightsType::Q4_1, 20 * 16 * 16),
+        (WeightsType::Q5_0, 22 * 16 * 16),
+        (WeightsType::Q5_1, 24 * 16 * 16),
+        (WeightsType::Q8_0, 34 * 16 * 16),
+        (WeightsType::Q4_K, 144 * 16 * 2),
+        (WeightsType::Q5_K, 176 * 16 * 2),
+        (WeightsType::Q6_K, 210 * 16 * 2),
     ] {
-        let matrix = Case::random(weights_type, 16, 64, &mut Random(9)).matrix();
+        let matrix = Case::random(weights_type, 16, 512, &mut Random(9)).matrix();
         assert_eq!(matrix.bytes(), bytes, "{weights_type:?}");
     }
 }

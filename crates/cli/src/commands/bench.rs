@@ -1,0 +1,268 @@
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use trefoil_contract::{Setting, TokenizeOptions, Value};
+use trefoil_host::{Gauges, Inference, Program, RunOptions};
+
+use crate::bench::machine;
+use crate::bench::report::{Report, Series};
+use crate::bench::speed::Bench;
+use crate::bench::test::{DEFAULT, Test};
+use crate::composition::Wanted;
+use crate::exit;
+use crate::flags::{GuestFlags, ModelSettings};
+use crate::parts::{Engine, ModelSource};
+use crate::session::{Session, print, print_json};
+
+/// Tokens of the prompt before the first token.
+const FIRST_TOKEN_PROMPT_TOKENS: usize = 32;
+
+/// What is run once before anything is timed.
+const WARM_UP: Test = Test::Decode { tokens: 8, depth: 32, batch: 1 };
+
+/// Measure how fast a model runs here
+///
+/// Tests are named as in llama-bench: `pp512` processes a prompt of 512 tokens, `tg128` produces
+/// 128 tokens, `tg128@2048` does so behind 2048 others, and `tg128x8` in 8 sequences at once.
+/// Besides, the time to load the model, the time from the start of a process to the first token,
+/// memory, and the share of the memory's speed that decoding reaches.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// `smollm2`, a .gguf file, a model component, file:PATH, or a composition
+    model: String,
+    /// Tests, separated by commas [default: pp128,pp512,tg128,tg128@2048,tg128x4,tg128x8]
+    #[arg(long, value_name = "TESTS", value_delimiter = ',')]
+    tests: Vec<Test>,
+    /// How often each test is run
+    #[arg(short, long, value_name = "COUNT", default_value_t = 3,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repetitions: u32,
+    /// Do not measure the time from the start of a process to its first token
+    #[arg(long)]
+    no_first_token: bool,
+    /// `cpu`, `cpu-relaxed`, or an engine component [default: cpu-relaxed; a composition keeps its
+    /// own]
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<String>,
+    /// Settings: a TOML file or a configuration component
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Print comma-separated values
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    #[command(flatten)]
+    guest: GuestFlags,
+    #[command(flatten)]
+    settings: ModelSettings,
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
+    let report = arguments.measure(session)?;
+    if arguments.json {
+        print_json(&report.json())?;
+    } else if arguments.csv {
+        print(report.csv().as_bytes())?;
+    } else {
+        print(report.table().as_bytes())?;
+    }
+    Ok(exit::OK)
+}
+
+impl Arguments {
+    fn measure(&self, session: &Session) -> Result<Report> {
+        let model = ModelSource::find(&self.model, session)?;
+        let wanted = Wanted {
+            model: &model,
+            engine: self.engine.as_deref().map(Engine::from),
+            default_engine: Engine::CpuRelaxed,
+            configuration: self.config.as_deref(),
+            chat: false,
+        };
+        let path = wanted.prepare(session)?;
+        let program = session.load(&path)?;
+        let gauges = Arc::new(Gauges::default());
+
+        let mut load_ms = Series(Vec::new());
+        let mut inference = self.open(&program, &gauges, &[], session)?;
+        let info = inference.info()?;
+        let prompt = first_token_prompt(&mut inference)?;
+        drop(inference);
+        let tests = self.tests();
+        let fits = |test: &Test| test.context_tokens() <= info.context_tokens_trained;
+        let mut settings = vec![Setting::new(
+            "sequences-max",
+            Value::Integer(tests.iter().map(|test| i64::from(test.batch())).max().unwrap_or(1)),
+        )];
+        if let Some(tokens) =
+            tests.iter().filter(|test| fits(test)).map(|t| t.context_tokens()).max()
+        {
+            settings.push(Setting::new("context-tokens", Value::Integer(tokens.into())));
+        }
+        // What the user says has the last word.
+        settings.extend(self.settings.0.iter().cloned());
+
+        let progress = session.terminal.spinner("measuring");
+        let mut inference = None;
+        for _ in 0..self.repetitions {
+            drop(inference.take());
+            let start = Instant::now();
+            inference = Some(self.open(&program, &gauges, &settings, session)?);
+            load_ms.0.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        let Some(mut inference) = inference else { bail!("no repetition was asked for") };
+        let context_tokens = inference.info()?.context_tokens;
+        let mut bench = Bench::new(inference)?;
+        if WARM_UP.context_tokens() <= context_tokens {
+            bench.run(WARM_UP)?;
+        }
+        let mut speeds: Vec<_> = tests
+            .iter()
+            .map(|test| {
+                let series = match test.context_tokens() <= context_tokens {
+                    true => Ok(Series(Vec::new())),
+                    false => Err(format!(
+                        "it needs a context of {} tokens, but {context_tokens} are in force \
+                         (trained for: {})",
+                        test.context_tokens(),
+                        info.context_tokens_trained
+                    )),
+                };
+                (test.to_string(), series)
+            })
+            .collect();
+        let mut anonymous_memory_bytes = machine::anonymous_bytes();
+        // Round by round, so that a disturbance does not hit all runs of one test.
+        for round in 1..=self.repetitions {
+            for (test, (name, series)) in tests.iter().zip(&mut speeds) {
+                let Ok(series) = series else { continue };
+                progress.set_message(format!("{name}, run {round} of {}", self.repetitions));
+                series.0.push(bench.run(*test)?);
+                anonymous_memory_bytes = anonymous_memory_bytes.max(machine::anonymous_bytes());
+            }
+        }
+        drop(bench);
+
+        let mut first_token_ms = None;
+        if !self.no_first_token {
+            progress.set_message("first token");
+            first_token_ms = Some(self.first_token(&prompt.text, session)?);
+        }
+        progress.set_message("memory");
+        let inspection = trefoil_compose::inspect(&path)?;
+        let (model_bytes, token_bytes) = match inspection.model_file() {
+            Some(model) => (info.size, model.token_bytes),
+            // A model that is read at run time.
+            None => (info.size, info.size),
+        };
+        let memory_read_bytes_per_s = machine::read_bytes_per_s(model_bytes.max(64 << 20));
+        progress.finish_and_clear();
+        Ok(Report {
+            model: info.name,
+            engine: info.engine,
+            instances: 1,
+            speeds,
+            load_ms,
+            first_token_ms,
+            first_token_prompt_tokens: prompt.tokens,
+            guest_memory_bytes: gauges.memory_bytes(),
+            anonymous_memory_bytes,
+            model_bytes,
+            token_bytes,
+            memory_read_bytes_per_s,
+        })
+    }
+
+    fn tests(&self) -> Vec<Test> {
+        match self.tests.is_empty() {
+            true => DEFAULT.iter().filter_map(|text| text.parse().ok()).collect(),
+            false => self.tests.clone(),
+        }
+    }
+
+    fn open(
+        &self,
+        program: &Program,
+        gauges: &Arc<Gauges>,
+        settings: &[Setting],
+        session: &Session,
+    ) -> Result<Inference> {
+        let options = RunOptions {
+            grants: self.guest.grants(Vec::new()),
+            limits: self.guest.limits(),
+            interrupt: session.interrupt.clone(),
+            gauges: gauges.clone(),
+        };
+        Inference::open(session.runtime()?, program, &options, settings)
+            .with_context(|| format!("cannot open the model `{}`", self.model))
+    }
+
+    /// Milliseconds from the start of `trefoil chat` to its first output. One run more than is
+    /// reported makes everything that can be cached so.
+    fn first_token(&self, prompt: &str, session: &Session) -> Result<Series> {
+        let program = std::env::current_exe().context("cannot find the own program")?;
+        let mut series = Series(Vec::new());
+        for _ in 0..=self.repetitions {
+            let mut command = Command::new(&program);
+            command.args([
+                "chat",
+                &self.model,
+                "--quiet",
+                "--raw",
+                "-n",
+                "1",
+                "--temperature",
+                "0",
+            ]);
+            command.arg(format!("--prompt={prompt}"));
+            if let Some(engine) = &self.engine {
+                command.args(["--engine", engine]);
+            }
+            if let Some(config) = &self.config {
+                command.arg("--config").arg::<&Path>(config);
+            }
+            let start = Instant::now();
+            let mut child = command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()
+                .context("cannot start the own program")?;
+            let mut first = [0];
+            let read = child.stdout.take().map(|mut output| output.read(&mut first));
+            series.0.push(start.elapsed().as_secs_f64() * 1e3);
+            let status = child.wait().context("cannot wait for the own program")?;
+            if !status.success() || !matches!(read, Some(Ok(1))) {
+                bail!("`trefoil chat` ended with {status} before its first token");
+            }
+            if session.interrupt.is_raised() {
+                bail!(trefoil_host::Failure::Interrupted);
+            }
+        }
+        series.0.remove(0);
+        Ok(series)
+    }
+}
+
+struct FirstTokenPrompt {
+    text: String,
+    tokens: u32,
+}
+
+/// A text of [`FIRST_TOKEN_PROMPT_TOKENS`] tokens, or the next number that this text gives.
+fn first_token_prompt(inference: &mut Inference) -> Result<FirstTokenPrompt> {
+    let options = TokenizeOptions { add_special: true, parse_special: false };
+    let mut text = String::from("Once");
+    loop {
+        let tokens = inference.tokenize(text.as_bytes(), options)?.len();
+        if tokens >= FIRST_TOKEN_PROMPT_TOKENS {
+            return Ok(FirstTokenPrompt { text, tokens: tokens as u32 });
+        }
+        text.push_str(" upon");
+    }
+}
