@@ -1,5 +1,6 @@
 //! Every chore of the project, in Rust: `cargo xtask --help` lists them.
 
+mod bench;
 mod command;
 mod demo;
 mod docs;
@@ -38,6 +39,15 @@ enum Task {
         /// Only the stages whose names contain one of these words.
         stages: Vec<String>,
     },
+    /// Measures Trefoil beside llama.cpp and candle, and writes `docs/benchmarks/`.
+    Bench {
+        /// How often all programs take their turn.
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+        /// Only a few fast tests; nothing is written.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Rewrites the generated pages in `docs/`.
     Docs,
 }
@@ -46,6 +56,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Demo { prompt } => demo::run(&prompt),
         Task::Test { all, stages } => test::run(all, &stages),
+        Task::Bench { rounds, quick } => bench::run(&bench::Options { rounds, quick }),
         Task::Docs => docs::write(),
     };
     match outcome {

@@ -10,7 +10,7 @@ use trefoil_kernels::{Activations, GROUP_ROWS, Matrix};
 use crate::config::Config;
 use crate::memory::zeros;
 use crate::partition::Partition;
-use crate::tensor::{self, BlockSlot, Form, MatrixForm, Slot};
+use crate::tensor::{self, BlockSlot, Form, MatrixForm, Planned, Slot};
 
 /// The weights of a model: vectors as a whole, of matrices the rows that this instance holds.
 pub(crate) struct Weights {
@@ -52,6 +52,7 @@ impl Weights {
         let buffer = zeros(READ_LENGTH_MAX as usize, READING)?;
         let mut reader = Reader { source, buffer, is_arranged: tensor::is_arranged(gguf)? };
         let mut loaded = Loaded::default();
+        grow_memory_once(planned.iter().map(|planned| own_bytes(planned, partition)).sum());
         for planned in planned {
             match planned.form {
                 Form::Vector { length } => {
@@ -128,6 +129,25 @@ fn own_rows(slot: Slot, partition: &Partition) -> Range<usize> {
         // Vectors, of which every instance holds all.
         Slot::RopeFreqs | Slot::OutputNorm | Slot::Block(..) => 0..0,
     }
+}
+
+/// About how many bytes of a tensor this instance holds.
+fn own_bytes(planned: &Planned<'_>, partition: &Partition) -> u64 {
+    match planned.form {
+        Form::Vector { .. } => planned.tensor.size,
+        Form::Matrix(form) => {
+            let own = own_rows(planned.slot, partition).len() as u64;
+            planned.tensor.size / form.rows as u64 * own
+        }
+    }
+}
+
+/// Lets a WebAssembly memory grow to what the weights need before they are written. A system that
+/// has huge pages can give them only where the memory reaches beyond them already.
+fn grow_memory_once(bytes: u64) {
+    let mut memory: Vec<u8> = Vec::new();
+    // If there is not so much, the matrix that fails says so.
+    let _ = usize::try_from(bytes).map(|bytes| memory.try_reserve_exact(bytes));
 }
 
 /// Tensors that wait for their place in the structure.

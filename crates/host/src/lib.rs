@@ -16,6 +16,8 @@ mod failure;
 mod gauges;
 mod grants;
 mod guest;
+#[cfg(target_os = "linux")]
+mod huge_pages;
 mod inference;
 mod instances;
 mod interrupt;

@@ -1,8 +1,13 @@
 use std::hash::{Hash, Hasher};
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 use wasmtime::{Config, Engine};
+
+#[cfg(target_os = "linux")]
+use crate::huge_pages::HugePages;
 
 /// How often running guests look whether they should stop.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -37,6 +42,11 @@ impl Runtime {
             .cranelift_opt_level(wasmtime::OptLevel::Speed)
             .epoch_interruption(true)
             .relaxed_simd_deterministic(false);
+        #[cfg(target_os = "linux")]
+        if HugePages::are_on_request() {
+            // Memory images are mapped files, which have no huge pages.
+            config.memory_init_cow(false).with_host_memory(Arc::new(HugePages));
+        }
         let engine =
             Engine::new(&config).map_err(|error| RuntimeError::Engine(format!("{error:#}")))?;
         let weak = engine.weak();

@@ -168,7 +168,9 @@ fn all_tokens<S: Simd, Q: Quantised, D: Dot<I = S::I>, B: Iterator<Item: Block<S
 }
 
 /// A group of rows times N tokens.
-#[inline(always)]
+///
+/// Not inlined: in a function of its own the sums get the registers.
+#[inline(never)]
 fn times<S: Simd, Q: Quantised, D: Dot<I = S::I>, const N: usize>(
     blocks: impl Iterator<Item: Block<S>>,
     (words, scales): (&[[D::Word; N]], &[[BlockScale; N]]),

@@ -15,6 +15,7 @@ use crate::bench::test::{DEFAULT, Test};
 use crate::composition::Wanted;
 use crate::exit;
 use crate::flags::{GuestFlags, ModelSettings};
+use crate::instances::Instances;
 use crate::parts::{Engine, ModelSource};
 use crate::session::{Session, print, print_json};
 
@@ -84,13 +85,15 @@ impl Arguments {
             default_engine: Engine::CpuRelaxed,
             configuration: self.config.as_deref(),
             chat: false,
+            instances: Instances::per_core(self.guest.instances),
         };
         let path = wanted.prepare(session)?;
         let program = session.load(&path)?;
+        let instances = wanted.instances.for_program(&program);
         let gauges = Arc::new(Gauges::default());
 
         let mut load_ms = Series(Vec::new());
-        let mut inference = self.open(&program, &gauges, &[], session)?;
+        let mut inference = self.open(&program, instances, &gauges, &[], session)?;
         let info = inference.info()?;
         let prompt = first_token_prompt(&mut inference)?;
         drop(inference);
@@ -113,7 +116,7 @@ impl Arguments {
         for _ in 0..self.repetitions {
             drop(inference.take());
             let start = Instant::now();
-            inference = Some(self.open(&program, &gauges, &settings, session)?);
+            inference = Some(self.open(&program, instances, &gauges, &settings, session)?);
             load_ms.0.push(start.elapsed().as_secs_f64() * 1e3);
         }
         let Some(mut inference) = inference else { bail!("no repetition was asked for") };
@@ -152,7 +155,7 @@ impl Arguments {
         let mut first_token_ms = None;
         if !self.no_first_token {
             progress.set_message("first token");
-            first_token_ms = Some(self.first_token(&prompt.text, session)?);
+            first_token_ms = Some(self.first_token(&prompt.text, instances, session)?);
         }
         progress.set_message("memory");
         let inspection = trefoil_compose::inspect(&path)?;
@@ -166,7 +169,7 @@ impl Arguments {
         Ok(Report {
             model: info.name,
             engine: info.engine,
-            instances: 1,
+            instances,
             speeds,
             load_ms,
             first_token_ms,
@@ -189,6 +192,7 @@ impl Arguments {
     fn open(
         &self,
         program: &Program,
+        instances: u32,
         gauges: &Arc<Gauges>,
         settings: &[Setting],
         session: &Session,
@@ -198,6 +202,7 @@ impl Arguments {
             limits: self.guest.limits(),
             interrupt: session.interrupt.clone(),
             gauges: gauges.clone(),
+            instances,
         };
         Inference::open(session.runtime()?, program, &options, settings)
             .with_context(|| format!("cannot open the model `{}`", self.model))
@@ -205,7 +210,7 @@ impl Arguments {
 
     /// Milliseconds from the start of `trefoil chat` to its first output. One run more than is
     /// reported makes everything that can be cached so.
-    fn first_token(&self, prompt: &str, session: &Session) -> Result<Series> {
+    fn first_token(&self, prompt: &str, instances: u32, session: &Session) -> Result<Series> {
         let program = std::env::current_exe().context("cannot find the own program")?;
         let mut series = Series(Vec::new());
         for _ in 0..=self.repetitions {
@@ -221,6 +226,7 @@ impl Arguments {
                 "0",
             ]);
             command.arg(format!("--prompt={prompt}"));
+            command.arg(format!("--instances={instances}"));
             if let Some(engine) = &self.engine {
                 command.args(["--engine", engine]);
             }

@@ -1,0 +1,187 @@
+//! `cargo xtask bench`: Trefoil beside its peers, alternately in one run.
+
+mod page;
+mod peers;
+mod targets;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{command, model, root, target, tools};
+use peers::Peers;
+
+/// Prompt of the golden data with which all programs are checked.
+const CHECKED_PROMPT: usize = 0;
+
+/// From which margin between the two likeliest tokens on another choice is an error
+/// (`tests/reference/README.md`).
+const MARGIN_DECISIVE: f64 = 0.6;
+
+/// What to measure.
+pub(crate) struct Options {
+    /// Alternations.
+    pub(crate) rounds: u32,
+    /// Only what takes seconds, and nothing is written.
+    pub(crate) quick: bool,
+}
+
+/// Measured values by program and test, in the order of the rounds.
+pub(crate) type Measured = BTreeMap<(String, String), Vec<f64>>;
+
+/// Measures, prints, and writes `docs/benchmarks/`.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    ensure!(options.rounds > 0, "at least one round is needed");
+    println!("==> set-up");
+    tools::rust()?;
+    let model = model::smollm2()?;
+    let mut build = Command::new("cargo");
+    build.current_dir(root()).args(["build", "--locked", "--release", "--package", "trefoil"]);
+    command::run(&mut build)?;
+    let trefoil = target().join("release").join("trefoil");
+    let peers = Peers::prepare()?;
+    check_outputs(&trefoil, &peers, &model)?;
+
+    let mut measured = Measured::new();
+    for round in 1..=options.rounds {
+        for program in programs(&trefoil, &peers, &model, options.quick) {
+            let start = Instant::now();
+            let report = output_json(program.command)?;
+            keep(&mut measured, program.name, &report)?;
+            println!(
+                "round {round} of {}: {} ({:.0} s)",
+                options.rounds,
+                program.name,
+                start.elapsed().as_secs_f64()
+            );
+        }
+    }
+    let model_bytes = std::fs::metadata(&model)?.len() as f64;
+    let rows = targets::rows(&measured, model_bytes);
+    print!("{}", page::table(&measured, &rows, options.rounds));
+    if !options.quick {
+        page::write(&measured, &rows, options.rounds)?;
+    }
+    Ok(())
+}
+
+struct Program {
+    name: &'static str,
+    command: Command,
+}
+
+/// One round.
+fn programs(trefoil: &PathBuf, peers: &Peers, model: &PathBuf, quick: bool) -> Vec<Program> {
+    let mut programs = Vec::new();
+    for (instances, name, peer) in [
+        ("1", "Trefoil, 1 instance", "llama.cpp, 1 thread"),
+        ("2", "Trefoil, 2 instances", "llama.cpp, 2 threads"),
+    ] {
+        let mut command = Command::new(trefoil);
+        command.args([
+            "bench",
+            "--json",
+            "--quiet",
+            "--repetitions",
+            "1",
+            "--instances",
+            instances,
+        ]);
+        let tests = match (quick, instances) {
+            (true, _) => "pp128,tg128",
+            (false, "1") => "pp128,pp512,tg128,tg128@2048,tg128x8",
+            (false, _) => "pp128,pp512,tg128,tg128@2048",
+        };
+        command.args(["--tests", tests]).arg(model);
+        programs.push(Program { name, command });
+        programs.push(Program { name: peer, command: peers.llama(model, instances, quick) });
+    }
+    programs.push(Program { name: "candle, 1 thread", command: peers.candle(model, "1") });
+    programs
+}
+
+/// Runs a program that prints JSON on standard output.
+fn output_json(mut command: Command) -> Result<Value> {
+    let output =
+        command.output().with_context(|| format!("starting {}", command::show(&command)))?;
+    if !output.status.success() {
+        bail!(
+            "{} ended with {}:\n{}",
+            command::show(&command),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("{} printed no JSON", command::show(&command)))
+}
+
+/// Takes the numbers out of a report.
+fn keep(measured: &mut Measured, program: &str, report: &Value) -> Result<()> {
+    let mut add = |test: &str, value: f64| {
+        measured.entry((program.to_owned(), test.to_owned())).or_default().push(value);
+    };
+    for result in report["results"].as_array().context("a report without `results`")? {
+        let test = result["test"].as_str().context("a result without `test`")?;
+        add(test, result["tokens_per_s"].as_f64().context("a result without `tokens_per_s`")?);
+    }
+    let number = |value: &Value| value.as_f64().or_else(|| value["median"].as_f64());
+    for key in [
+        "load_ms",
+        "first_token_ms",
+        "anonymous_memory_bytes",
+        "memory_read_bytes_per_s",
+        "weight_bytes_per_token",
+    ] {
+        if let Some(value) = number(&report[key]) {
+            add(key, value);
+        }
+    }
+    Ok(())
+}
+
+/// That the programs compute the model: their greedy continuations of a prompt differ from the
+/// golden data at first where the two likeliest tokens are close.
+fn check_outputs(trefoil: &PathBuf, peers: &Peers, model: &PathBuf) -> Result<()> {
+    let path = root().join("tests/reference/smollm2-135m.json");
+    let golden: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    let greedy = &golden["greedy"][CHECKED_PROMPT];
+    let prompt = greedy["prompt"].as_str().context("a golden prompt")?;
+    for engine in ["cpu", "cpu-relaxed"] {
+        for instances in ["1", "2"] {
+            let mut command = Command::new(trefoil);
+            command.args(["generate", "--json", "--quiet", "--raw", "--engine", engine]);
+            command.args(["--instances", instances, "--temperature", "0", "-n", "48"]);
+            command.arg(model).arg(prompt);
+            let ids = output_json(command)?["ids"].clone();
+            check_ids(&ids, &greedy["oracle"], &format!("engine {engine}, {instances} instances"))?;
+        }
+    }
+    let ids = greedy["llama_cpp"]["prompt_ids"].as_array().context("golden ids")?;
+    let ids: Vec<_> = ids.iter().map(Value::to_string).collect();
+    let mut command = peers.llama(model, "1", true);
+    command.args(["--prompt-ids", &ids.join(",")]);
+    check_ids(&output_json(command)?["ids"], &greedy["oracle"], "llama.cpp")
+}
+
+fn check_ids(ids: &Value, oracle: &Value, program: &str) -> Result<()> {
+    let list = |value: &Value| value.as_array().cloned().context("a list of tokens");
+    let (ids, expected, margins) = (list(ids)?, list(&oracle["ids"])?, list(&oracle["margins"])?);
+    ensure!(!ids.is_empty(), "{program} generated nothing");
+    let differs = ids.iter().zip(&expected).position(|(id, expected)| id != expected);
+    if let Some(place) = differs {
+        let margin = margins.get(place).and_then(Value::as_f64).context("a margin")?;
+        ensure!(
+            margin < MARGIN_DECISIVE,
+            "{program} chose token {} at place {place}, the golden data have {} by a margin of \
+             {margin}: it does not compute the model",
+            ids[place],
+            expected[place]
+        );
+    }
+    Ok(())
+}
