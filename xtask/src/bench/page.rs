@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Measured;
 use super::targets::{Bound, Row, median};
@@ -18,12 +18,16 @@ const PLOTTED: &[(&str, &str)] = &[
     ("tg128@2048", "decode at 2048"),
 ];
 
-pub(crate) fn folder() -> PathBuf {
+/// What README.md quotes stands between these.
+const BEGIN: &str = "<!-- benchmarks: written by `cargo xtask bench` -->";
+const END: &str = "<!-- end of benchmarks -->";
+
+fn folder() -> PathBuf {
     root().join("docs").join("benchmarks")
 }
 
-/// Targets, then medians of everything.
-pub(crate) fn table(measured: &Measured, rows: &[Row], rounds: u32) -> String {
+/// Targets with what was measured.
+fn targets(rows: &[Row]) -> String {
     let mut text = String::from("| ratio of medians | target | measured | |\n|---|---|---|---|\n");
     for row in rows {
         let bound = match row.bound {
@@ -33,6 +37,12 @@ pub(crate) fn table(measured: &Measured, rows: &[Row], rounds: u32) -> String {
         let reached = if row.is_reached() { "reached" } else { "not reached" };
         let _ = writeln!(text, "| {} | {bound} | {:.2} | {reached} |", row.what, row.ratio);
     }
+    text
+}
+
+/// Targets, then medians of everything.
+pub(crate) fn table(measured: &Measured, rows: &[Row], rounds: u32) -> String {
+    let mut text = targets(rows);
     let tests: BTreeSet<_> = measured.keys().map(|(_, test)| test.as_str()).collect();
     let programs: BTreeSet<_> = measured.keys().map(|(program, _)| program.as_str()).collect();
     let _ = write!(text, "\n| median of {rounds} rounds |");
@@ -100,8 +110,18 @@ pub(crate) fn write(measured: &Measured, rows: &[Row], rounds: u32) -> Result<()
         table(measured, rows, rounds)
     );
     std::fs::write(folder.join("README.md"), page)?;
+    let readme = root().join("README.md");
+    let text = std::fs::read_to_string(&readme)?;
+    std::fs::write(readme, with_targets(&text, &targets(rows))?)?;
     println!("\nwrote {}", folder.display());
     Ok(())
+}
+
+/// The README with another table between its marks.
+fn with_targets(readme: &str, targets: &str) -> Result<String> {
+    let (before, rest) = readme.split_once(BEGIN).context("README.md has lost its mark")?;
+    let (_, after) = rest.split_once(END).context("README.md has lost its second mark")?;
+    Ok(format!("{before}{BEGIN}\n{targets}{END}{after}"))
 }
 
 struct Machine {
@@ -193,4 +213,29 @@ fn plot(measured: &Measured) -> String {
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readme_quotes_the_table_of_the_last_run() {
+        let read = |path: PathBuf| std::fs::read_to_string(path).expect("is there");
+        let page = read(folder().join("README.md"));
+        let is_row = |line: &&str| line.starts_with('|');
+        let rows = page.lines().skip_while(|line| !is_row(line)).take_while(is_row);
+        let table: String = rows.flat_map(|line| [line, "\n"]).collect();
+        assert!(table.lines().count() > 10, "{table}");
+        let readme = read(root().join("README.md"));
+        assert_eq!(with_targets(&readme, &table).expect("marks"), readme);
+    }
+
+    #[test]
+    fn what_stands_around_the_table_stays() {
+        let readme = format!("a\n{BEGIN}\nold\n{END}\nb\n");
+        let changed = with_targets(&readme, "new\n").expect("marks");
+        assert_eq!(changed, format!("a\n{BEGIN}\nnew\n{END}\nb\n"));
+        assert!(with_targets("no marks", "new").is_err());
+    }
 }
