@@ -26,9 +26,9 @@ pub(crate) fn read_bytes_per_s(bytes: u64) -> f64 {
     (words * 8) as f64 / best
 }
 
-/// Anonymous memory of this process now, in bytes, where the system says so (Linux).
-pub(crate) fn anonymous_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+/// Anonymous memory of a process now, in bytes, where the system says so (Linux).
+pub(crate) fn anonymous_bytes(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)

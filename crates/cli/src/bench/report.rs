@@ -159,7 +159,7 @@ impl Report {
             "\nmemory: guest {:.1} MiB{}; model {:.1} MiB",
             mib(self.guest_memory_bytes),
             match self.anonymous_memory_bytes {
-                Some(bytes) => format!(", process (anonymous) {:.1} MiB", mib(bytes)),
+                Some(bytes) => format!(", `trefoil chat` (anonymous) {:.1} MiB", mib(bytes)),
                 None => String::new(),
             },
             mib(self.model_bytes)

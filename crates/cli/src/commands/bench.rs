@@ -140,8 +140,6 @@ impl Arguments {
                 (test.to_string(), series)
             })
             .collect();
-        // With the weights and a short context; what long contexts add is in the guest's memory.
-        let anonymous_memory_bytes = machine::anonymous_bytes();
         // Round by round, so that a disturbance does not hit all runs of one test.
         for round in 1..=self.repetitions {
             for (test, (name, series)) in tests.iter().zip(&mut speeds) {
@@ -152,10 +150,11 @@ impl Arguments {
         }
         drop(bench);
 
-        let mut first_token_ms = None;
+        let (mut first_token_ms, mut anonymous_memory_bytes) = (None, None);
         if !self.no_first_token {
             progress.set_message("first token");
-            first_token_ms = Some(self.first_token(&prompt.text, instances, session)?);
+            let (times, bytes) = self.first_token(&prompt.text, instances, session)?;
+            (first_token_ms, anonymous_memory_bytes) = (Some(times), bytes);
         }
         progress.set_message("memory");
         let inspection = trefoil_compose::inspect(&path)?;
@@ -208,11 +207,17 @@ impl Arguments {
             .with_context(|| format!("cannot open the model `{}`", self.model))
     }
 
-    /// Milliseconds from the start of `trefoil chat` to its first output. One run more than is
-    /// reported makes everything that can be cached so.
-    fn first_token(&self, prompt: &str, instances: u32, session: &Session) -> Result<Series> {
+    /// Milliseconds from the start of `trefoil chat` to its first output, and the most anonymous
+    /// memory that it held then. One run more than is reported makes everything that can be cached
+    /// so.
+    fn first_token(
+        &self,
+        prompt: &str,
+        instances: u32,
+        session: &Session,
+    ) -> Result<(Series, Option<u64>)> {
         let program = std::env::current_exe().context("cannot find the own program")?;
-        let mut series = Series(Vec::new());
+        let (mut series, mut most_bytes) = (Series(Vec::new()), None);
         for _ in 0..=self.repetitions {
             let mut command = Command::new(&program);
             command.args([
@@ -240,10 +245,14 @@ impl Arguments {
                 .spawn()
                 .context("cannot start the own program")?;
             let mut first = [0];
-            let read = child.stdout.take().map(|mut output| output.read(&mut first));
+            let mut output = child.stdout.take();
+            let read = output.as_mut().map(|output| output.read(&mut first));
             series.0.push(start.elapsed().as_secs_f64() * 1e3);
+            // While it writes the tokens that follow.
+            most_bytes = most_bytes.max(machine::anonymous_bytes(child.id()));
+            let rest = output.map(|mut output| std::io::copy(&mut output, &mut std::io::sink()));
             let status = child.wait().context("cannot wait for the own program")?;
-            if !status.success() || !matches!(read, Some(Ok(1))) {
+            if !status.success() || !matches!((read, rest), (Some(Ok(1)), Some(Ok(_)))) {
                 bail!("`trefoil chat` ended with {status} before its first token");
             }
             if session.interrupt.is_raised() {
@@ -251,7 +260,7 @@ impl Arguments {
             }
         }
         series.0.remove(0);
-        Ok(series)
+        Ok((series, most_bytes))
     }
 }
 
