@@ -1,4 +1,4 @@
-"""Measures llama.cpp on a GGUF file: llama.py MODEL THREADS [--prompt-ids IDS].
+"""Measures llama.cpp on a GGUF file: llama.py MODEL THREADS [--tests TESTS] [--prompt-ids IDS].
 
 Prints JSON as `trefoil bench --json` does. With --prompt-ids (comma-separated) it prints the ids of
 48 tokens at temperature 0 instead. Times do not include the start of Python.
@@ -71,27 +71,27 @@ def prompt(tokens, vocabulary):
     return [1000 + 37 * index % (vocabulary - 2000) for index in range(tokens)]
 
 
-def speeds(session, quick):
-    def prefill(tokens):
-        session.clear()
-        start = time.perf_counter()
-        session.decode(prompt(tokens, session.vocabulary))
-        return tokens / (time.perf_counter() - start)
+def prefill(session, tokens):
+    session.clear()
+    start = time.perf_counter()
+    session.decode(prompt(tokens, session.vocabulary))
+    return tokens / (time.perf_counter() - start)
 
-    def generate(tokens, depth):
-        session.clear()
-        session.decode(prompt(max(depth, 1), session.vocabulary))
-        start = time.perf_counter()
-        for token in prompt(tokens, session.vocabulary):
-            session.decode([token])
-        return tokens / (time.perf_counter() - start)
 
-    prefill(16)
-    tests = {"pp128": lambda: prefill(128), "tg128": lambda: generate(128, 0)}
-    if not quick:
-        tests["pp512"] = lambda: prefill(512)
-        tests["tg128@2048"] = lambda: generate(128, 2048)
-    return [{"test": name, "tokens_per_s": test()} for name, test in tests.items()]
+def generate(session, tokens, depth):
+    session.clear()
+    session.decode(prompt(max(depth, 1), session.vocabulary))
+    start = time.perf_counter()
+    for token in prompt(tokens, session.vocabulary):
+        session.decode([token])
+    return tokens / (time.perf_counter() - start)
+
+
+def speed(session, test):
+    if test.startswith("pp"):
+        return prefill(session, int(test[2:]))
+    tokens, _, depth = test.removeprefix("tg").partition("@")
+    return generate(session, int(tokens), int(depth or 0))
 
 
 def anonymous_bytes():
@@ -106,7 +106,7 @@ def main():
     parser.add_argument("model")
     parser.add_argument("threads", type=int)
     parser.add_argument("--flash", action="store_true")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--tests", default="pp128,pp512,tg128,tg128@2048")
     parser.add_argument("--prompt-ids")
     arguments = parser.parse_args()
     ll.llama_log_set(SILENCE, ctypes.c_void_p(0))
@@ -124,7 +124,11 @@ def main():
     session.decode(prompt(32, session.vocabulary))
     session.likeliest()
     first_token_ms = (session.load_s + time.perf_counter() - start) * 1e3
-    results = speeds(session, arguments.quick)
+    prefill(session, 16)
+    results = [
+        {"test": test, "tokens_per_s": speed(session, test)}
+        for test in arguments.tests.split(",")
+    ]
     print(
         json.dumps(
             {

@@ -40,6 +40,8 @@ struct Session {
     all: bool,
     smollm2: std::path::PathBuf,
     runtimes: Runtimes,
+    /// Only for what `--all` adds.
+    wasmtime_aarch64: Option<std::path::PathBuf>,
     /// The test runners' own summary lines.
     summaries: Vec<String>,
     times: Vec<(String, Duration, bool)>,
@@ -53,10 +55,12 @@ pub(crate) fn run(all: bool, only: &[String]) -> Result<()> {
     if all {
         tools::fuzzer()?;
     }
+    let runtimes = tools::runtimes()?;
     let mut session = Session {
         all,
         smollm2: model::smollm2()?,
-        runtimes: tools::runtimes()?,
+        wasmtime_aarch64: all.then(|| tools::wasmtime_aarch64(&runtimes.python)).transpose()?,
+        runtimes,
         summaries: Vec::new(),
         times: Vec::new(),
     };
@@ -116,6 +120,9 @@ fn stages(session: &Session) -> Vec<Stage> {
 
     let mut hosted = cargo(&["test", "--locked", "--release", "--no-fail-fast"]);
     packages(&mut hosted, HOSTED);
+    if session.all {
+        hosted.args(["--features", "trefoil/exhaustive"]);
+    }
     session.environment(&mut hosted);
     add("hosted", hosted);
 
@@ -149,7 +156,11 @@ impl Session {
         command
             .env("TREFOIL_SMOLLM2", &self.smollm2)
             .env("TREFOIL_PYTHON", &self.runtimes.python)
-            .env("TREFOIL_WASMTIME", &self.runtimes.wasmtime);
+            .env("TREFOIL_WASMTIME", &self.runtimes.wasmtime)
+            .env("TREFOIL_NODE_PACKAGES", &self.runtimes.node_packages);
+        if let Some(wasmtime) = &self.wasmtime_aarch64 {
+            command.env("TREFOIL_WASMTIME_AARCH64", wasmtime);
+        }
     }
 
     fn stage(&mut self, mut stage: Stage) -> Result<()> {

