@@ -4,8 +4,8 @@
 //! [`run`] runs a program that is a command; [`Inference`] calls one that exports
 //! `trefoil:llm/inference`. Nothing is granted to a guest but what [`Grants`] names, and
 //! [`Limits`] bound its memory and time. A program that leaves its collective to the host runs in as
-//! many instances as [`RunOptions::instances`] says, one thread each. This crate prints nothing itself; the guest's own output
-//! goes to the process's standard streams.
+//! many instances as [`RunOptions::instances`] says, one thread each. This crate prints nothing
+//! itself; the guest's own output goes to the process's standard streams.
 
 #![deny(missing_docs)]
 
