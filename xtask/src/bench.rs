@@ -162,7 +162,7 @@ fn check_outputs(trefoil: &PathBuf, peers: &Peers, model: &PathBuf) -> Result<()
             let mut command = Command::new(trefoil);
             command.args(["generate", "--json", "--quiet", "--raw", "--engine", engine]);
             command.args(["--instances", instances, "--temperature", "0", "-n", "48"]);
-            command.arg(model).arg(prompt);
+            command.arg(model).args(["--prompt", prompt]);
             let ids = output_json(command)?["ids"].clone();
             check_ids(&ids, &greedy["oracle"], &format!("engine {engine}, {instances} instances"))?;
         }

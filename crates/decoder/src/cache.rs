@@ -157,7 +157,7 @@ impl Layer<'_> {
             let group = first..first + heads * self.head_length;
             first = group.end;
             let visible = |token| 0..position + token + 1;
-            head.attend(queries, &Rows { length, group }, visible, scale, scratch, out)?;
+            head.attend(queries, &Rows { length, group }, &visible, scale, scratch, out)?;
         }
         Ok(())
     }

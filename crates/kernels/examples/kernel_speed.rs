@@ -201,7 +201,7 @@ fn rest(random: &mut Random) {
             let times = time(|| {
                 let out = black_box(&mut out);
                 cache
-                    .attend(&queries, &rows, |_| 0..visible, 0.125, &mut scratch, out)
+                    .attend(&queries, &rows, &|_| 0..visible, 0.125, &mut scratch, out)
                     .expect("enough memory");
             });
             let what =

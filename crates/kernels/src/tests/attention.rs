@@ -58,7 +58,7 @@ impl Case {
             .attend_with::<S>(
                 &self.queries,
                 &rows,
-                |_| range.clone(),
+                &|_| range.clone(),
                 self.scale,
                 &mut scratch,
                 &mut out,
@@ -123,7 +123,7 @@ fn half_precision_rounds_to_nearest_and_saturates() {
         cache.append(&[0.0; 4], &[key; 4]).expect("a small cache");
         let mut out = [f32::NAN; 4];
         let (rows, mut scratch) = (Rows { length: 4, group: 0..4 }, AttentionScratch::default());
-        cache.attend(&[0.0; 4], &rows, |_| 0..1, 1.0, &mut scratch, &mut out).expect("one score");
+        cache.attend(&[0.0; 4], &rows, &|_| 0..1, 1.0, &mut scratch, &mut out).expect("one score");
         let expected = to_half_and_back(key.clamp(-65504.0, 65504.0));
         assert_eq!(out, [expected; 4], "{key:e}");
     }
@@ -146,7 +146,7 @@ fn rows_computed_together_have_the_bits_that_they_have_alone() {
                     let mut out = vec![7.0; queries.len()];
                     let visible = |row: usize| (row + first) % 2..30 + first + row;
                     let done = cache.attend_with::<S>(
-                        queries, &rows, visible, case.scale, &mut scratch, &mut out,
+                        queries, &rows, &visible, case.scale, &mut scratch, &mut out,
                     );
                     done.expect("few scores");
                     out
