@@ -54,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trefoil-solo-component", &[]),
     ("trefoil-chat-component", &["trefoil-contract", "trefoil-settings"]),
     ("trefoil-example-configuration", &[]),
+    ("trefoil-example-fingerprint", &[]),
     ("trefoil-fuzz", &["trefoil-compose", "trefoil-gguf", "trefoil-settings", "trefoil-tokenizer"]),
     ("xtask", &["trefoil-settings"]),
 ];
