@@ -116,6 +116,10 @@ pub(crate) fn for_instances(
     if instances.may_be_one() && session.cache().is_err() {
         return unchanged();
     }
+    // Without an app there is nothing to run: the error shall name the user's file.
+    if record.part(Role::App).is_none() {
+        return unchanged();
+    }
     let collective = collective(&record, instances)?;
     changed(path, &Changes { collective, ..Changes::default() }, session)
 }
