@@ -6,11 +6,17 @@ use crate::multiply::Panel;
 /// overflow.
 const SMALLEST_MAX: f32 = 1e-30;
 
+/// By how many times the root mean square of a token's values a block's largest one exceeds it
+/// where 8 bits are too coarse for the block: 5 to 10 % of SmolLM2's blocks, which carry most of
+/// the noise that rounding brings into its logits.
+const COARSE: f32 = 6.0;
+
 /// Vectors to multiply with, prepared once for several matrices: f32, and blocks of 32 rounded to
 /// 16 or 8 bits when a matrix first asks for them.
 ///
 /// A block's scale is the largest absolute value divided by 32767 (or 127), its values are rounded
-/// to nearest, ties to even. The last block of a vector is filled up with zeros.
+/// to nearest, ties to even. Where 8 bits are too coarse, what they leave is rounded to another
+/// 8 bits and multiplied as well. The last block of a vector is filled up with zeros.
 #[derive(Default)]
 pub struct Activations {
     pub(crate) tokens: usize,
@@ -31,12 +37,27 @@ pub struct Activations {
 ///
 /// Two tokens ("a couple") lie together: a word of the first, then the same word of the second,
 /// and likewise their scales, since two tokens are multiplied at a time. The last token of an odd
-/// number is by itself.
+/// number is by itself. A couple has an entry for each block, and behind it one for what it leaves
+/// where the block is coarse in either token; a token that is not has zeros there, which change no
+/// bit of its sums.
 #[derive(Default)]
 pub(crate) struct Rounded<W> {
-    pub(crate) words: Vec<W>,
-    pub(crate) scales: Vec<BlockScale>,
+    words: Vec<W>,
+    scales: Vec<BlockScale>,
+    /// The entries' blocks.
+    places: Vec<u32>,
+    /// The couples' first entries.
+    couples: Vec<usize>,
     is_current: bool,
+}
+
+/// The entries of N neighbouring tokens.
+#[derive(Clone, Copy)]
+pub(crate) struct Entries<'a, W, const N: usize> {
+    pub(crate) words: &'a [[W; N]],
+    pub(crate) scales: &'a [[BlockScale; N]],
+    /// Which blocks they belong to.
+    pub(crate) places: &'a [u32],
 }
 
 /// What a block of 32 rounded values means.
@@ -88,7 +109,7 @@ impl Activations {
     /// Makes [`Activations::pairs`] current.
     pub(crate) fn round_to_pairs<S: Simd>(&mut self) {
         let Self { x, columns, pairs, .. } = self;
-        pairs.round(x, *columns, |block, words| {
+        pairs.round::<S>(x, *columns, |block, words| {
             round::<S, _, _>(block, 32767.0, words, |eight, words: &mut [[i16; 2]; 4]| {
                 S::store_pairs(eight, words);
             })
@@ -98,7 +119,7 @@ impl Activations {
     /// Makes [`Activations::bytes`] current.
     pub(crate) fn round_to_bytes<S: Simd>(&mut self) {
         let Self { x, columns, bytes, .. } = self;
-        bytes.round(x, *columns, |block, words| {
+        bytes.round::<S>(x, *columns, |block, words| {
             round::<S, _, _>(block, 127.0, words, |eight, words: &mut [[i8; 4]; 2]| {
                 S::store_bytes(eight, words);
             })
@@ -110,72 +131,169 @@ impl Activations {
 pub(crate) trait Word: Copy + Default {
     /// Columns in a word.
     const COLUMNS: usize;
+    /// Words of a block.
+    const BLOCK: usize = BLOCK_COLUMNS / Self::COLUMNS;
+    /// [`COARSE`], where blocks may be.
+    const COARSE: f32;
+    /// The values of a block's words.
+    fn values(words: &[Self]) -> [f32; BLOCK_COLUMNS];
 }
 
 impl Word for [i16; 2] {
     const COLUMNS: usize = 2;
+    const COARSE: f32 = f32::INFINITY;
+    fn values(words: &[[i16; 2]]) -> [f32; BLOCK_COLUMNS] {
+        std::array::from_fn(|column| {
+            let (four, column) = (column / 4 * 2, column % 4);
+            f32::from(words[four + column % 2][column / 2])
+        })
+    }
 }
 
 impl Word for [i8; 4] {
     const COLUMNS: usize = 4;
+    const COARSE: f32 = COARSE;
+    fn values(words: &[[i8; 4]]) -> [f32; BLOCK_COLUMNS] {
+        std::array::from_fn(|column| f32::from(words[column / 4][column % 4]))
+    }
+}
+
+/// Words of a block, at most.
+const BLOCK_WORDS_MAX: usize = BLOCK_COLUMNS / 2;
+
+/// A block of one token, rounded.
+#[derive(Clone, Copy, Default)]
+struct RoundedBlock<W> {
+    words: [W; BLOCK_WORDS_MAX],
+    scale: BlockScale,
 }
 
 impl<W: Word> Rounded<W> {
-    /// Words of a block.
-    const WORDS: usize = BLOCK_COLUMNS / W::COLUMNS;
-
-    /// N neighbouring tokens from the token number `first` on, which is even: their words, and
-    /// their blocks' scales. N is 1 for the last token of an odd number, else 2.
-    pub(crate) fn tokens<const N: usize>(
-        &self,
-        first: usize,
-        blocks: usize,
-    ) -> (&[[W; N]], &[[BlockScale; N]]) {
-        let words = &self.words[first * blocks * Self::WORDS..][..N * blocks * Self::WORDS];
-        let scales = &self.scales[first * blocks..][..N * blocks];
-        (words.as_chunks().0, scales.as_chunks().0)
+    /// The entries of N neighbouring tokens from the token number `first` on, which is even. N is 1
+    /// for the last token of an odd number, else 2.
+    pub(crate) fn tokens<const N: usize>(&self, first: usize) -> Entries<'_, W, N> {
+        let couple = first / 2;
+        let start = self.couples[couple];
+        let end = self.couples.get(couple + 1).copied().unwrap_or(self.places.len());
+        let count = (end - start) * N;
+        // All couples before are whole.
+        let words = &self.words[start * 2 * W::BLOCK..][..count * W::BLOCK];
+        let scales = &self.scales[start * 2..][..count];
+        Entries {
+            words: words.as_chunks().0,
+            scales: scales.as_chunks().0,
+            places: &self.places[start..end],
+        }
     }
 
     #[inline(always)]
-    fn round(
+    fn round<S: Simd>(
         &mut self,
         x: &[f32],
         columns: usize,
-        mut round: impl FnMut(&[f32; BLOCK_COLUMNS], &mut [W]) -> BlockScale,
+        round: impl Fn(&[f32; BLOCK_COLUMNS], &mut [W]) -> BlockScale,
     ) {
         if std::mem::replace(&mut self.is_current, true) {
             return;
         }
-        let (tokens, blocks) = (x.len() / columns, columns.div_ceil(BLOCK_COLUMNS));
-        self.words.resize(tokens * blocks * Self::WORDS, W::default());
-        self.scales.resize(tokens * blocks, BlockScale::default());
-        let mut rounded = [W::default(); BLOCK_COLUMNS / 2];
-        let rounded = &mut rounded[..Self::WORDS];
-        for (token, x) in x.chunks_exact(columns).enumerate() {
-            // The first token of its couple, and how many are in it.
-            let first = token - token % 2;
-            let couple = (tokens - first).min(2);
-            let words = &mut self.words[first * blocks * Self::WORDS..];
-            let words =
-                words[..couple * blocks * Self::WORDS].chunks_exact_mut(couple * Self::WORDS);
-            let scales = &mut self.scales[first * blocks..][..couple * blocks];
-            let places = words.zip(scales.chunks_exact_mut(couple));
-            for (block, (words, scales)) in x.chunks(BLOCK_COLUMNS).zip(places) {
-                scales[token % 2] = match block.as_array() {
-                    Some(block) => round(block, rounded),
-                    None => {
-                        let mut whole = [0.0; BLOCK_COLUMNS];
-                        whole[..block.len()].copy_from_slice(block);
-                        round(&whole, rounded)
-                    }
-                };
-                let places = words.iter_mut().skip(token % 2).step_by(couple);
-                for (place, word) in places.zip(&*rounded) {
-                    *place = *word;
+        self.words.clear();
+        self.scales.clear();
+        self.places.clear();
+        self.couples.clear();
+        for couple in x.chunks(2 * columns) {
+            self.couples.push(self.places.len());
+            let tokens = couple.len() / columns;
+            let token = |token: usize| &couple[token * columns..][..columns];
+            let mut limits = [f32::INFINITY; 2];
+            if W::COARSE < f32::INFINITY {
+                for (limit, x) in limits.iter_mut().zip(couple.chunks_exact(columns)) {
+                    *limit = W::COARSE * W::COARSE * mean_square::<S>(x);
                 }
+            }
+            for block in 0..columns.div_ceil(BLOCK_COLUMNS) {
+                let mut rounded = [RoundedBlock::default(); 2];
+                let mut is_coarse = [false; 2];
+                for (index, rounded) in rounded[..tokens].iter_mut().enumerate() {
+                    rounded.scale = round(&whole(token(index), block), &mut rounded.words);
+                    let largest = rounded.largest();
+                    is_coarse[index] = largest * largest > limits[index];
+                }
+                self.push(block, &rounded[..tokens]);
+                if !is_coarse.contains(&true) {
+                    continue;
+                }
+                for (index, rounded) in rounded[..tokens].iter_mut().enumerate() {
+                    let left = rounded.left(&whole(token(index), block));
+                    *rounded = RoundedBlock::default();
+                    if is_coarse[index] {
+                        rounded.scale = round(&left, &mut rounded.words);
+                    }
+                }
+                self.push(block, &rounded[..tokens]);
             }
         }
     }
+
+    /// Appends an entry of a couple, or of the last token.
+    #[inline(always)]
+    fn push(&mut self, block: usize, tokens: &[RoundedBlock<W>]) {
+        if let [first, second] = tokens {
+            let mut words = [W::default(); 2 * BLOCK_WORDS_MAX];
+            for (index, places) in words.as_chunks_mut().0.iter_mut().enumerate() {
+                *places = [first.words[index], second.words[index]];
+            }
+            self.words.extend_from_slice(&words[..2 * W::BLOCK]);
+        } else {
+            self.words.extend_from_slice(&tokens[0].words[..W::BLOCK]);
+        }
+        self.scales.extend(tokens.iter().map(|token| token.scale));
+        self.places.push(block as u32);
+    }
+}
+
+impl<W: Word> RoundedBlock<W> {
+    /// The largest absolute value.
+    #[inline(always)]
+    fn largest(&self) -> f32 {
+        self.scale.scale * (127.0 / SCALE_SHARE)
+    }
+
+    /// What rounding left of the values `x`.
+    #[inline(always)]
+    fn left(&self, x: &[f32; BLOCK_COLUMNS]) -> [f32; BLOCK_COLUMNS] {
+        let unit = self.scale.scale * (1.0 / SCALE_SHARE);
+        let values = W::values(&self.words);
+        std::array::from_fn(|column| x[column] - values[column] * unit)
+    }
+}
+
+/// A token's block, filled up with zeros.
+#[inline(always)]
+fn whole(x: &[f32], block: usize) -> [f32; BLOCK_COLUMNS] {
+    let x = &x[block * BLOCK_COLUMNS..];
+    if let Some(block) = x.first_chunk() {
+        return *block;
+    }
+    let mut whole = [0.0; BLOCK_COLUMNS];
+    whole[..x.len()].copy_from_slice(x);
+    whole
+}
+
+/// The mean of the values' squares, summed in the one order that all sets share.
+#[inline(always)]
+fn mean_square<S: Simd>(x: &[f32]) -> f32 {
+    let (vectors, rest) = x.as_chunks::<4>();
+    let (pairs, last) = vectors.as_chunks::<2>();
+    let square = |vector| S::F::load(vector) * S::F::load(vector);
+    let mut sums = [S::F::splat(0.0); 2];
+    for [first, second] in pairs {
+        sums = [sums[0] + square(first), sums[1] + square(second)];
+    }
+    for vector in last {
+        sums[0] = sums[0] + square(vector);
+    }
+    let rest: f32 = rest.iter().map(|x| x * x).sum();
+    ((sums[0] + sums[1]).sum() + rest) / x.len() as f32
 }
 
 /// Rounds to integers up to `limit`; `store` takes eight at a time.

@@ -81,14 +81,15 @@ pub(crate) trait Quantised: Layout {
     type Packed<S: Simd>: Dot<I = S::I>;
     /// Multiplies unpacked weights.
     type Panel<S: Simd>: Dot<I = S::I>;
-    /// Reads what a group's [`Quantised::blocks`] need, if anything.
+    /// Reads what a group's [`Quantised::block`] needs, if anything.
     #[inline(always)]
     fn read_headers<S: Simd>(_group: &[u8], _headers: &mut Vec<SuperHeader>) {}
-    /// A group's blocks, each of [`BLOCK_COLUMNS`].
-    fn blocks<'a, S: Simd>(
+    /// One of a group's blocks, each of [`BLOCK_COLUMNS`].
+    fn block<'a, S: Simd>(
         group: &'a [u8],
         headers: &'a [SuperHeader],
-    ) -> impl Iterator<Item: Block<S>>;
+        index: usize,
+    ) -> impl Block<S> + 'a;
     /// Unpacks a block's packed weights.
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]);
 }
@@ -130,10 +131,10 @@ impl<S: Simd, Q: Quantised> Block<S> for Tile<'_, Q> {
     }
 }
 
-/// A group's tiles.
+/// One of a group's tiles.
 #[inline(always)]
-fn tiles<Q: Quantised>(group: &[u8]) -> impl Iterator<Item = Tile<'_, Q>> {
-    group.chunks_exact(Q::TILE_BYTES).map(|tile| Tile(tile, PhantomData))
+fn tile<Q: Quantised>(group: &[u8], index: usize) -> Tile<'_, Q> {
+    Tile(&group[index * Q::TILE_BYTES..][..Q::TILE_BYTES], PhantomData)
 }
 
 /// Four of 16 scales or minima, times 2^-112.

@@ -1,7 +1,7 @@
 //! Matrix times vectors. Every output is summed over the columns in ascending order, whatever
 //! the number of tokens and wherever its row lies: batching and splitting change no bit.
 
-use crate::activations::{Activations, BlockScale, Word};
+use crate::activations::{Activations, Entries, Word};
 use crate::arch::{Dot, F32x4, I32x4, Simd};
 use crate::formats::{
     BLOCK_COLUMNS, Block, Floating, GROUP_ROWS, Quantised, SCALE_SHARE, SuperHeader,
@@ -74,7 +74,8 @@ impl Panel {
         self.weights.resize(blocks * PANEL_BYTES, 0);
         Q::read_headers::<S>(group, &mut self.super_headers);
         let places = self.headers.iter_mut().zip(self.weights.chunks_exact_mut(PANEL_BYTES));
-        for (block, (header, weights)) in Q::blocks::<S>(group, &self.super_headers).zip(places) {
+        for (index, (header, weights)) in places.enumerate() {
+            let block = Q::block::<S>(group, &self.super_headers, index);
             for vector in 0..4 {
                 block.scale(0, vector).store(&mut header.scales[vector]);
                 if Q::HAS_MINIMUM {
@@ -88,9 +89,9 @@ impl Panel {
     }
 
     #[inline(always)]
-    fn blocks(&self) -> impl Iterator<Item = PanelBlock<'_>> {
-        let blocks = self.headers.iter().zip(self.weights.chunks_exact(PANEL_BYTES));
-        blocks.map(|(header, weights)| PanelBlock { header, weights })
+    fn block(&self, index: usize) -> PanelBlock<'_> {
+        let weights = &self.weights[index * PANEL_BYTES..][..PANEL_BYTES];
+        PanelBlock { header: &self.headers[index], weights }
     }
 }
 
@@ -135,14 +136,16 @@ pub(crate) fn quantised<S: Simd, Q: Quantised>(
         Q::Packed::<S>::round::<S>(activations);
         for (group, bytes) in groups {
             Q::read_headers::<S>(bytes, &mut panel.super_headers);
-            let blocks = || Q::blocks::<S>(bytes, &panel.super_headers);
-            all_tokens::<S, Q, Q::Packed<S>, _>(activations, &mut out, group, blocks);
+            let block = |index| Q::block::<S>(bytes, &panel.super_headers, index);
+            all_tokens::<S, Q, Q::Packed<S>, _>(activations, &mut out, group, block);
         }
     } else {
         Q::Panel::<S>::round::<S>(activations);
         for (group, bytes) in groups {
             panel.fill::<S, Q>(bytes);
-            all_tokens::<S, Q, Q::Panel<S>, _>(activations, &mut out, group, || panel.blocks());
+            all_tokens::<S, Q, Q::Panel<S>, _>(activations, &mut out, group, |index| {
+                panel.block(index)
+            });
         }
     }
     activations.panel = panel;
@@ -150,20 +153,20 @@ pub(crate) fn quantised<S: Simd, Q: Quantised>(
 
 /// One group of rows times all tokens, two at a time.
 #[inline(always)]
-fn all_tokens<S: Simd, Q: Quantised, D: Dot<I = S::I>, B: Iterator<Item: Block<S>>>(
+fn all_tokens<S: Simd, Q: Quantised, D: Dot<I = S::I>, B: Block<S>>(
     activations: &Activations,
     out: &mut Output<'_>,
     group: usize,
-    blocks: impl Fn() -> B,
+    block: impl Fn(usize) -> B,
 ) {
     let tokens = out.tokens();
     for token in (0..tokens - tokens % 2).step_by(2) {
-        let rounded = D::rounded(activations).tokens::<2>(token, activations.blocks);
-        out.put(token, group, times::<S, Q, D, 2>(blocks(), rounded));
+        let entries = D::rounded(activations).tokens::<2>(token);
+        out.put(token, group, times::<S, Q, D, B, 2>(&block, entries));
     }
     if !tokens.is_multiple_of(2) {
-        let rounded = D::rounded(activations).tokens::<1>(tokens - 1, activations.blocks);
-        out.put(tokens - 1, group, times::<S, Q, D, 1>(blocks(), rounded));
+        let entries = D::rounded(activations).tokens::<1>(tokens - 1);
+        out.put(tokens - 1, group, times::<S, Q, D, B, 1>(&block, entries));
     }
 }
 
@@ -171,13 +174,14 @@ fn all_tokens<S: Simd, Q: Quantised, D: Dot<I = S::I>, B: Iterator<Item: Block<S
 ///
 /// Not inlined: in a function of its own the sums get the registers.
 #[inline(never)]
-fn times<S: Simd, Q: Quantised, D: Dot<I = S::I>, const N: usize>(
-    blocks: impl Iterator<Item: Block<S>>,
-    (words, scales): (&[[D::Word; N]], &[[BlockScale; N]]),
+fn times<S: Simd, Q: Quantised, D: Dot<I = S::I>, B: Block<S>, const N: usize>(
+    block: &impl Fn(usize) -> B,
+    entries: Entries<'_, D::Word, N>,
 ) -> [[S::F; 4]; N] {
     let mut sums = [[S::F::splat(0.0); 4]; N];
-    let words = words.chunks_exact(BLOCK_COLUMNS / D::Word::COLUMNS);
-    for ((block, words), scales) in blocks.zip(words).zip(scales) {
+    let words = entries.words.chunks_exact(BLOCK_COLUMNS / D::Word::COLUMNS);
+    for ((index, words), scales) in entries.places.iter().zip(words).zip(entries.scales) {
+        let block = block(*index as usize);
         let part_words = words.len() / parts::<Q>();
         for part in 0..parts::<Q>() {
             let words = &words[part * part_words..][..part_words];

@@ -23,7 +23,7 @@ use trefoil_contract::{Error, Setting, Value};
 pub const ENGINE_PREFIXES: &[&str] = &["cpu.", "nn."];
 
 /// Values of `cpu.kv-cache-type`, the default first.
-pub const KV_CACHE_TYPES: &[&str] = &["f32", "f16"];
+pub const KV_CACHE_TYPES: &[&str] = &["f16", "f32"];
 
 /// Everything that the table can set, with the engine's defaults.
 #[derive(Debug, Clone, PartialEq)]

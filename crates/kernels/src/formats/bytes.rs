@@ -2,7 +2,7 @@
 //! columns the first step has columns 0 and 2 and the second 1 and 3, the order in which packed
 //! nibbles come apart.
 
-use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tiles};
+use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tile};
 use crate::arch::Simd;
 
 /// Scale; weights from -128 to 127.
@@ -43,8 +43,12 @@ impl Quantised for Q8_0 {
     type Packed<S: Simd> = S::Bytes;
     type Panel<S: Simd> = S::Bytes;
     #[inline(always)]
-    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
-        tiles::<Self>(group)
+    fn block<'a, S: Simd>(
+        group: &'a [u8],
+        _: &'a [SuperHeader],
+        index: usize,
+    ) -> impl Block<S> + 'a {
+        tile::<Self>(group, index)
     }
     #[inline(always)]
     fn unpack<S: Simd>(_: &[u8], _: &mut [u8]) {}

@@ -2,7 +2,7 @@
 //! first 16 holds row `r` in its low and row `r + 4` in its high nibble at column `4s + c`; the
 //! second 16 hold rows 8 to 15 alike. GGUF has columns `i` and `i + 16` in byte `i`.
 
-use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tiles};
+use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tile};
 use crate::arch::Simd;
 
 /// Scale; weights from -8 to 7.
@@ -81,8 +81,12 @@ impl Quantised for Q4_0 {
     type Packed<S: Simd> = S::Nibbles;
     type Panel<S: Simd> = S::NibblePanel;
     #[inline(always)]
-    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
-        tiles::<Self>(group)
+    fn block<'a, S: Simd>(
+        group: &'a [u8],
+        _: &'a [SuperHeader],
+        index: usize,
+    ) -> impl Block<S> + 'a {
+        tile::<Self>(group, index)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
@@ -116,8 +120,12 @@ impl Quantised for Q4_1 {
     type Packed<S: Simd> = S::Nibbles;
     type Panel<S: Simd> = S::NibblePanel;
     #[inline(always)]
-    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
-        tiles::<Self>(group)
+    fn block<'a, S: Simd>(
+        group: &'a [u8],
+        _: &'a [SuperHeader],
+        index: usize,
+    ) -> impl Block<S> + 'a {
+        tile::<Self>(group, index)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {

@@ -5,7 +5,7 @@
 //! next to row `r + 4`, and so on; 6-bit weights have a plane for each half.
 
 use super::nibbles::place;
-use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tiles};
+use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tile};
 use crate::arch::Simd;
 
 /// A step of 5-bit weights: 8 columns of 16 rows.
@@ -106,8 +106,12 @@ impl Quantised for Q5_0 {
     type Packed<S: Simd> = S::Fives;
     type Panel<S: Simd> = S::SixPanel;
     #[inline(always)]
-    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
-        tiles::<Self>(group)
+    fn block<'a, S: Simd>(
+        group: &'a [u8],
+        _: &'a [SuperHeader],
+        index: usize,
+    ) -> impl Block<S> + 'a {
+        tile::<Self>(group, index)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
@@ -141,8 +145,12 @@ impl Quantised for Q5_1 {
     type Packed<S: Simd> = S::Fives;
     type Panel<S: Simd> = S::SixPanel;
     #[inline(always)]
-    fn blocks<'a, S: Simd>(group: &'a [u8], _: &'a [SuperHeader]) -> impl Iterator<Item: Block<S>> {
-        tiles::<Self>(group)
+    fn block<'a, S: Simd>(
+        group: &'a [u8],
+        _: &'a [SuperHeader],
+        index: usize,
+    ) -> impl Block<S> + 'a {
+        tile::<Self>(group, index)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {

@@ -115,20 +115,15 @@ const fn body_bytes<Q: Quantised>() -> usize {
 }
 
 #[inline(always)]
-fn blocks<'a, Q: Quantised>(
+fn block<'a, Q: Quantised>(
     group: &'a [u8],
     headers: &'a [SuperHeader],
-) -> impl Iterator<Item = SuperBlock<'a, Q>> {
-    let (tiles, headers) = (group.chunks_exact(Q::TILE_BYTES), headers.iter());
-    tiles.zip(headers).flat_map(|(tile, header)| {
-        let blocks = tile[Q::HEADER_BYTES..].chunks_exact(body_bytes::<Q>()).enumerate();
-        blocks.map(move |(index, weights)| SuperBlock {
-            header,
-            weights,
-            index,
-            format: PhantomData,
-        })
-    })
+    index: usize,
+) -> SuperBlock<'a, Q> {
+    let (tile, index) = (index / BLOCKS, index % BLOCKS);
+    let body = &group[tile * Q::TILE_BYTES..][..Q::TILE_BYTES][Q::HEADER_BYTES..];
+    let weights = &body[index * body_bytes::<Q>()..][..body_bytes::<Q>()];
+    SuperBlock { header: &headers[tile], weights, index, format: PhantomData }
 }
 
 impl<S: Simd, Q: Quantised> Block<S> for SuperBlock<'_, Q> {
@@ -212,11 +207,12 @@ impl Quantised for Q4_K {
         read_headers::<S, Self>(group, headers);
     }
     #[inline(always)]
-    fn blocks<'a, S: Simd>(
+    fn block<'a, S: Simd>(
         group: &'a [u8],
         headers: &'a [SuperHeader],
-    ) -> impl Iterator<Item: Block<S>> {
-        blocks::<Self>(group, headers)
+        index: usize,
+    ) -> impl Block<S> + 'a {
+        block::<Self>(group, headers, index)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
@@ -261,11 +257,12 @@ impl Quantised for Q5_K {
         read_headers::<S, Self>(group, headers);
     }
     #[inline(always)]
-    fn blocks<'a, S: Simd>(
+    fn block<'a, S: Simd>(
         group: &'a [u8],
         headers: &'a [SuperHeader],
-    ) -> impl Iterator<Item: Block<S>> {
-        blocks::<Self>(group, headers)
+        index: usize,
+    ) -> impl Block<S> + 'a {
+        block::<Self>(group, headers, index)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
@@ -319,11 +316,12 @@ impl Quantised for Q6_K {
         read_headers::<S, Self>(group, headers);
     }
     #[inline(always)]
-    fn blocks<'a, S: Simd>(
+    fn block<'a, S: Simd>(
         group: &'a [u8],
         headers: &'a [SuperHeader],
-    ) -> impl Iterator<Item: Block<S>> {
-        blocks::<Self>(group, headers)
+        index: usize,
+    ) -> impl Block<S> + 'a {
+        block::<Self>(group, headers, index)
     }
     #[inline(always)]
     fn unpack<S: Simd>(packed: &[u8], panel: &mut [u8]) {
