@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: Trefoil beside its peers, alternately in one run.
 
+pub(crate) mod instructions;
 mod page;
 mod peers;
 mod targets;

@@ -47,6 +47,13 @@ enum Task {
         /// Only a few fast tests; nothing is written.
         #[arg(long)]
         quick: bool,
+        /// Instead counts the instructions of each kernel with callgrind, and fails if they are
+        /// more than those accepted in `docs/benchmarks/instructions.csv`.
+        #[arg(long, conflicts_with_all = ["rounds", "quick"])]
+        instructions: bool,
+        /// Accepts the instructions that are counted.
+        #[arg(long, requires = "instructions")]
+        accept: bool,
     },
     /// Rewrites the generated pages in `docs/`.
     Docs,
@@ -56,7 +63,8 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Demo { prompt } => demo::run(&prompt),
         Task::Test { all, stages } => test::run(all, &stages),
-        Task::Bench { rounds, quick } => bench::run(&bench::Options { rounds, quick }),
+        Task::Bench { instructions: true, accept, .. } => bench::instructions::run(accept),
+        Task::Bench { rounds, quick, .. } => bench::run(&bench::Options { rounds, quick }),
         Task::Docs => docs::write(),
     };
     match outcome {

@@ -127,6 +127,7 @@ fn stages(session: &Session) -> Vec<Stage> {
     add("hosted", hosted);
 
     if session.all {
+        add("instructions", cargo(&["xtask", "bench", "--instructions"]));
         for target in fuzz_targets() {
             let mut fuzz = cargo(&["+nightly", "fuzz", "run", "--features", "libfuzzer", &target]);
             fuzz.args(["--", "-max_total_time=60"]);
