@@ -232,14 +232,10 @@ impl<E: Element> Stored<E> {
         out: &mut [[f32; 4]],
     ) {
         let vectors = head_size / 4;
-        let values = &self.values[tiles.first * TILE_TOKENS * vectors..];
-        let tile_vectors = TILE_TOKENS * vectors;
+        let values = &self.values[tiles.first * vectors..][..tiles.count * vectors];
         for (weights, values) in
-            weights.chunks(VALUE_TILES).zip(values.chunks(VALUE_TILES * tile_vectors))
+            weights.chunks(VALUE_TILES).zip(values.chunks(VALUE_TILES * vectors))
         {
-            let whole = weights.len().min(values.len() / tile_vectors);
-            let (weights, last_weights) = weights.split_at(whole);
-            let (values, last_values) = values.split_at(whole * tile_vectors);
             let mut vector = 0;
             while vector + 2 <= vectors {
                 mix_columns::<S, E, Q, 2>(values, weights, vector, out);
@@ -248,25 +244,14 @@ impl<E: Element> Stored<E> {
             if vector < vectors {
                 mix_columns::<S, E, Q, 1>(values, weights, vector, out);
             }
-            // A tile that is not full: the cache ends in it.
-            for weights in last_weights {
-                for (token, values) in last_values.chunks_exact(vectors).enumerate() {
-                    for (query, weights) in weights.iter().enumerate() {
-                        let weight = S::F::splat(weights[token] * E::SHARE);
-                        for (value, out) in values.iter().zip(&mut out[query * vectors..]) {
-                            S::mul_add(E::widen::<S>(value), weight, S::F::load(out)).store(out);
-                        }
-                    }
-                }
-            }
         }
     }
 }
 
-/// Adds whole tiles' values in W vectors of columns.
+/// Adds tiles' values in W vectors of columns.
 #[inline(always)]
 fn mix_columns<S: Simd, E: Element, const Q: usize, const W: usize>(
-    values: &[[E; 4]],
+    values: &[[[E; 4]; TILE_TOKENS]],
     weights: &[[[f32; TILE_TOKENS]; Q]],
     vector: usize,
     out: &mut [[f32; 4]],
@@ -275,15 +260,15 @@ fn mix_columns<S: Simd, E: Element, const Q: usize, const W: usize>(
     let mut sums: [[S::F; W]; Q] = std::array::from_fn(|query| {
         std::array::from_fn(|i| S::F::load(&out[query * vectors + vector + i]))
     });
-    unrolled!((weights, values) in weights.iter().zip(values.chunks_exact(4 * vectors)) => {
+    unrolled!((weights, values) in weights.iter().zip(values.chunks_exact(vectors)) => {
+        let values = &values[vector..][..W];
         let share = S::F::splat(E::SHARE);
         let weights: [S::F; Q] = std::array::from_fn(|query| {
             let weights = S::F::load(&weights[query]);
             if E::SHARE == 1.0 { weights } else { weights * share }
         });
         straight!(TILE_TOKENS, token => {
-            let values = &values[token * vectors + vector..][..W];
-            let values: [S::F; W] = std::array::from_fn(|i| E::widen::<S>(&values[i]));
+            let values: [S::F; W] = std::array::from_fn(|i| E::widen::<S>(&values[i][token]));
             for query in 0..Q {
                 let weight = weights[query].splat_lane(token);
                 for i in 0..W {

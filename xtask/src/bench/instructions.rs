@@ -16,8 +16,9 @@ use crate::{command, root, target, tools};
 /// Share by which a kernel may execute more than `instructions.csv` says.
 const TOLERANCE: f64 = 0.02;
 
-/// Calls of the longer of two runs; their difference leaves out what surrounds the kernel.
-const CALLS: u64 = 6;
+/// Instructions of the kernel in the longer of two runs, about: their difference leaves out what
+/// surrounds it, which varies by thousands.
+const COUNTED: u64 = 20_000_000;
 
 /// Features that the code may use.
 const FEATURES: &[&str] = &[
@@ -59,9 +60,11 @@ pub(crate) fn run(accept: bool) -> Result<()> {
     let program = build(&wasmtime)?;
     let mut counts = Counts::new();
     for kernel in kernels(&wasmtime, &program)? {
-        let few = count(&wasmtime, &program, &kernel, 1)?;
-        let many = count(&wasmtime, &program, &kernel, CALLS)?;
-        let each = many.saturating_sub(few) / (CALLS - 1);
+        let of = |calls| count(&wasmtime, &program, &kernel, calls);
+        let one = of(1)?;
+        let about = of(11)?.saturating_sub(one) / 10;
+        let more = COUNTED.div_ceil(about.max(1000));
+        let each = of(1 + more)?.saturating_sub(one) / more;
         println!("{each:>10}  {kernel}");
         counts.insert(kernel, each);
     }

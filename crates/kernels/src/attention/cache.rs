@@ -53,8 +53,10 @@ pub(super) use with_stored;
 pub(super) struct Stored<E> {
     /// `[token / 4][element][token % 4]`: scores of four tokens are the lanes of a vector.
     pub(super) keys: Vec<[E; TILE_TOKENS]>,
-    /// `[token][element]`.
-    pub(super) values: Vec<[E; 4]>,
+    /// `[token / 4][element / 4][token % 4][element % 4]`: four tokens' elements lie together, so
+    /// that a step of the sum over tokens reads them with one look at the bounds. Zeros behind the
+    /// last token.
+    pub(super) values: Vec<[[E; 4]; TILE_TOKENS]>,
 }
 
 impl HeadCache {
@@ -109,19 +111,13 @@ impl HeadCache {
 
 impl<E: Element> Stored<E> {
     fn bytes(&self) -> usize {
-        (self.keys.capacity() + self.values.capacity()) * size_of::<[E; 4]>()
+        size_of::<E>() * 4 * (self.keys.capacity() + TILE_TOKENS * self.values.capacity())
     }
 
     fn reserve(&mut self, head_size: usize, tokens: usize) -> Result<(), OutOfMemory> {
-        let reserve = |vectors: &mut Vec<[E; 4]>, count: Option<usize>| {
-            let count = count.ok_or(OutOfMemory(usize::MAX))?;
-            vectors
-                .try_reserve(count.saturating_sub(vectors.len()))
-                .map_err(|_| OutOfMemory(count.saturating_mul(size_of::<[E; 4]>())))
-        };
         let tiles = tokens.div_ceil(TILE_TOKENS);
         reserve(&mut self.keys, tiles.checked_mul(head_size))?;
-        reserve(&mut self.values, tokens.checked_mul(head_size / 4))
+        reserve(&mut self.values, tiles.checked_mul(head_size / 4))
     }
 
     fn append(&mut self, token: usize, key: &[f32], value: &[f32]) {
@@ -130,11 +126,27 @@ impl<E: Element> Stored<E> {
         for (place, key) in self.keys[tile * key.len()..].iter_mut().zip(key) {
             place[lane] = E::narrow(*key);
         }
-        self.values.extend(value.as_chunks::<4>().0.iter().map(|value| value.map(E::narrow)));
+        let value = value.as_chunks::<4>().0;
+        self.values.resize((tile + 1) * value.len(), [[E::default(); 4]; TILE_TOKENS]);
+        for (place, value) in self.values[tile * value.len()..].iter_mut().zip(value) {
+            place[lane] = value.map(E::narrow);
+        }
     }
 
     fn truncate(&mut self, head_size: usize, tokens: usize) {
+        let (tile, tokens_left) = (tokens / TILE_TOKENS, tokens % TILE_TOKENS);
         self.keys.truncate(tokens.div_ceil(TILE_TOKENS) * head_size);
-        self.values.truncate(tokens * (head_size / 4));
+        self.values.truncate(tokens.div_ceil(TILE_TOKENS) * (head_size / 4));
+        for place in self.values.iter_mut().skip(tile * (head_size / 4)) {
+            place[tokens_left..].fill([E::default(); 4]);
+        }
     }
+}
+
+/// Makes room for so many elements altogether.
+fn reserve<T>(vector: &mut Vec<T>, count: Option<usize>) -> Result<(), OutOfMemory> {
+    let count = count.ok_or(OutOfMemory(usize::MAX))?;
+    vector
+        .try_reserve(count.saturating_sub(vector.len()))
+        .map_err(|_| OutOfMemory(count.saturating_mul(size_of::<T>())))
 }

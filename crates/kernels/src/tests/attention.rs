@@ -189,13 +189,18 @@ fn ranges_may_begin_and_end_inside_a_tile() {
 fn tokens_after_a_truncation_replace_the_old_ones() {
     let mut random = Random(32);
     for kept in [0, 1, 4, 6] {
-        let old = Case::random(8, 2, 11, &mut random);
+        let mut old = Case::random(8, 2, 11, &mut random);
         let mut new = Case::random(8, 2, 9, &mut random);
         new.keys[..kept].clone_from_slice(&old.keys[..kept]);
         new.values[..kept].clone_from_slice(&old.values[..kept]);
+        // Whatever they were.
+        old.values[kept..].iter_mut().for_each(|value| value.fill(f32::INFINITY));
         let mut cache = old.cache(CacheType::F32);
         cache.truncate(kept);
         assert_eq!(cache.tokens(), kept);
+        if kept > 0 {
+            new.check(&cache, 0..kept);
+        }
         new.append(&mut cache, kept);
         new.check(&cache, 0..9);
     }
