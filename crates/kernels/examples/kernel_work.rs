@@ -9,7 +9,8 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use trefoil_kernels::{
-    Activations, AttentionScratch, CacheType, HeadCache, Rows, WeightsType, rms_norm, silu_mul,
+    Activations, AttentionScratch, CacheType, HeadCache, Matrix, Rows, WeightsType, rms_norm,
+    silu_mul,
 };
 
 use support::Random;
@@ -26,6 +27,7 @@ const TOKENS: [usize; 3] = [1, 4, 32];
 
 #[derive(Clone, Copy)]
 enum Kernel {
+    Store(WeightsType),
     Multiply(WeightsType, usize),
     Attend(CacheType, usize),
     Round,
@@ -41,11 +43,17 @@ impl Kernel {
         let attend = [CacheType::F16, CacheType::F32]
             .into_iter()
             .flat_map(|it| [1, 32].map(|tokens| Kernel::Attend(it, tokens)));
-        multiply.chain(attend).chain([Kernel::Round, Kernel::RmsNorm, Kernel::SiluMul]).collect()
+        let store = WeightsType::ALL.into_iter().map(Kernel::Store);
+        store
+            .chain(multiply)
+            .chain(attend)
+            .chain([Kernel::Round, Kernel::RmsNorm, Kernel::SiluMul])
+            .collect()
     }
 
     fn name(self) -> String {
         match self {
+            Kernel::Store(it) => format!("store {it:?}"),
             Kernel::Multiply(it, tokens) => format!("multiply {it:?} x{tokens}"),
             Kernel::Attend(it, tokens) => format!("attend {it:?} x{tokens}"),
             Kernel::Round => "round".into(),
@@ -57,6 +65,15 @@ impl Kernel {
     fn run(self, calls: usize) {
         let mut random = Random(88_172_645_463_325_252);
         match self {
+            Kernel::Store(weights_type) => {
+                let gguf = random.gguf(weights_type, ROWS * COLUMNS);
+                for _ in 0..calls {
+                    let builder = Matrix::builder(weights_type, ROWS, COLUMNS);
+                    let mut builder = builder.expect("enough memory");
+                    builder.push(black_box(&gguf));
+                    black_box(builder.finish());
+                }
+            }
             Kernel::Multiply(weights_type, tokens) => {
                 let matrix = random.matrix(weights_type, ROWS, COLUMNS);
                 let mut activations = Activations::default();

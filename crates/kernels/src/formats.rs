@@ -52,6 +52,14 @@ pub(crate) trait Layout {
     const TILE_BYTES: usize;
     /// Puts a GGUF block into row `lane` of a tile, which is all zeros there.
     fn store(tile: &mut [u8], lane: usize, block: &[u8]);
+    /// Puts the blocks of all rows into a tile, whatever it holds.
+    #[inline(always)]
+    fn store_all(tile: &mut [u8], blocks: [&[u8]; GROUP_ROWS]) {
+        tile.fill(0);
+        for (lane, block) in blocks.into_iter().enumerate() {
+            Self::store(tile, lane, block);
+        }
+    }
     /// Widens row `lane` of a tile.
     fn load(tile: &[u8], lane: usize, out: &mut [f32]);
 }
@@ -129,6 +137,29 @@ impl<S: Simd, Q: Quantised> Block<S> for Tile<'_, Q> {
     fn minimum(&self, vector: usize) -> S::F {
         header_lanes::<S>(self.0, 4 + vector)
     }
+}
+
+/// Puts the f16 numbers with which blocks begin side by side, as many as the header holds.
+#[inline(always)]
+fn store_halves(header: &mut [u8], blocks: [&[u8]; GROUP_ROWS]) {
+    let numbers = header.as_chunks_mut::<2>().0.as_chunks_mut::<GROUP_ROWS>().0;
+    for (number, lanes) in numbers.iter_mut().enumerate() {
+        for (half, block) in lanes.iter_mut().zip(blocks) {
+            *half = block.as_chunks().0[number];
+        }
+    }
+}
+
+/// The same byte four times.
+const fn each_byte(byte: u8) -> u32 {
+    u32::from_le_bytes([byte; 4])
+}
+
+/// Words of four columns' bytes.
+#[inline(always)]
+fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
+    let words = &bytes.as_chunks().0[..N];
+    std::array::from_fn(|index| u32::from_le_bytes(words[index]))
 }
 
 /// One of a group's tiles.

@@ -297,11 +297,40 @@ impl MatrixBuilder {
             let block = std::mem::take(&mut self.pending);
             self.store::<L>(&block);
         }
-        let blocks = bytes.chunks_exact(L::BLOCK_BYTES);
-        self.pending.extend_from_slice(blocks.remainder());
-        for block in blocks {
-            self.store::<L>(block);
+        loop {
+            if let Some((rows, tail)) = self.split_group::<L>(bytes) {
+                self.store_group::<L>(rows);
+                bytes = tail;
+            } else if let Some((block, tail)) = bytes.split_at_checked(L::BLOCK_BYTES) {
+                self.store::<L>(block);
+                bytes = tail;
+            } else {
+                self.pending.extend_from_slice(bytes);
+                return;
+            }
         }
+    }
+
+    /// The rows of a group, if one begins and `bytes` have them all, and what is behind them.
+    #[inline(always)]
+    fn split_group<'a, L: Layout>(&self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let begins = self.next.block == 0 && self.next.row.is_multiple_of(GROUP_ROWS);
+        let row_bytes = self.matrix.columns / L::BLOCK_COLUMNS * L::BLOCK_BYTES;
+        (begins && self.next.row + GROUP_ROWS <= self.matrix.rows)
+            .then(|| bytes.split_at_checked(GROUP_ROWS * row_bytes))
+            .flatten()
+    }
+
+    fn store_group<L: Layout>(&mut self, rows: &[u8]) {
+        let row_bytes = rows.len() / GROUP_ROWS;
+        let group_bytes = row_bytes / L::BLOCK_BYTES * L::TILE_BYTES;
+        let tiles = &mut self.matrix.memory[self.next.row / GROUP_ROWS * group_bytes..];
+        let tiles = tiles[..group_bytes].chunks_exact_mut(L::TILE_BYTES);
+        for (tile, place) in tiles.zip((0..row_bytes).step_by(L::BLOCK_BYTES)) {
+            let block = |lane| &rows[lane * row_bytes + place..][..L::BLOCK_BYTES];
+            L::store_all(tile, std::array::from_fn(block));
+        }
+        self.next.row += GROUP_ROWS;
     }
 
     #[inline(always)]

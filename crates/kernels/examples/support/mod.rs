@@ -18,7 +18,28 @@ impl Random {
         (0..count).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 
-    /// Random weights of a size that keeps sums in range.
+    /// Random weights of a size that keeps sums in range, as GGUF has them.
+    pub(crate) fn gguf(&mut self, weights_type: WeightsType, count: usize) -> Vec<u8> {
+        let blocks = count / weights_type.block_columns();
+        let mut gguf = vec![0; blocks * weights_type.block_bytes()];
+        for bytes in gguf.as_chunks_mut::<8>().0 {
+            *bytes = self.next().to_le_bytes();
+        }
+        for block in gguf.chunks_mut(weights_type.block_bytes()) {
+            match weights_type {
+                WeightsType::F32 => block[3] = 0x3c | block[3] & 0x80,
+                WeightsType::F16 => block[1] = 0x20 | block[1] & 0x83,
+                WeightsType::Q4_1 => (block[1], block[3]) = (0x20, 0xa8),
+                WeightsType::Q5_1 => (block[1], block[3]) = (0x1c, 0xa8),
+                WeightsType::Q4_K => (block[1], block[3]) = (0x0c, 0x1c),
+                WeightsType::Q5_K => (block[1], block[3]) = (0x08, 0x1c),
+                WeightsType::Q6_K => block[209] = 0x08,
+                WeightsType::Q4_0 | WeightsType::Q5_0 | WeightsType::Q8_0 => block[1] = 0x20,
+            }
+        }
+        gguf
+    }
+
     pub(crate) fn matrix(
         &mut self,
         weights_type: WeightsType,
@@ -26,25 +47,7 @@ impl Random {
         columns: usize,
     ) -> Matrix {
         let mut builder = Matrix::builder(weights_type, rows, columns).expect("enough memory");
-        let mut row = vec![0; columns / weights_type.block_columns() * weights_type.block_bytes()];
-        for _ in 0..rows {
-            for bytes in row.as_chunks_mut::<8>().0 {
-                *bytes = self.next().to_le_bytes();
-            }
-            for block in row.chunks_mut(weights_type.block_bytes()) {
-                match weights_type {
-                    WeightsType::F32 => block[3] = 0x3c | block[3] & 0x80,
-                    WeightsType::F16 => block[1] = 0x20 | block[1] & 0x83,
-                    WeightsType::Q4_1 => (block[1], block[3]) = (0x20, 0xa8),
-                    WeightsType::Q5_1 => (block[1], block[3]) = (0x1c, 0xa8),
-                    WeightsType::Q4_K => (block[1], block[3]) = (0x0c, 0x1c),
-                    WeightsType::Q5_K => (block[1], block[3]) = (0x08, 0x1c),
-                    WeightsType::Q6_K => block[209] = 0x08,
-                    WeightsType::Q4_0 | WeightsType::Q5_0 | WeightsType::Q8_0 => block[1] = 0x20,
-                }
-            }
-            builder.push(&row);
-        }
+        builder.push(&self.gguf(weights_type, rows * columns));
         builder.finish()
     }
 }

@@ -2,8 +2,12 @@
 //! first 16 holds row `r` in its low and row `r + 4` in its high nibble at column `4s + c`; the
 //! second 16 hold rows 8 to 15 alike. GGUF has columns `i` and `i + 16` in byte `i`.
 
-use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tile};
+use super::{
+    BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, each_byte, half_to_f32,
+    store_halves, tile, words,
+};
 use crate::arch::Simd;
+use crate::straight::straight;
 
 /// Scale; weights from -8 to 7.
 #[allow(non_camel_case_types)]
@@ -38,6 +42,26 @@ pub(super) fn store(body: &mut [u8], lane: usize, nibbles: &[u8]) {
     }
 }
 
+/// Puts the nibbles of all rows into a tile, `WORDS` words of a row: the low ones of all bytes,
+/// then the high ones.
+#[inline(always)]
+pub(super) fn store_all<const WORDS: usize>(body: &mut [u8], nibbles: [&[u8]; GROUP_ROWS]) {
+    let (low, high) = body.as_chunks_mut::<STEP_BYTES>().0.split_at_mut(WORDS);
+    let high = &mut high[..WORDS];
+    straight!(GROUP_ROWS / 2, pair => {
+        let lane = pair / 4 * 8 + pair % 4;
+        let (at, _) = place(lane);
+        let (a, b) = (words::<WORDS>(nibbles[lane]), words::<WORDS>(nibbles[lane + 4]));
+        for index in 0..WORDS {
+            let (a, b) = (a[index], b[index]);
+            let (low_a, low_b) = (a & each_byte(15), b & each_byte(15));
+            let (high_a, high_b) = (a >> 4 & each_byte(15), b & each_byte(15 << 4));
+            low[index][at..at + 4].copy_from_slice(&(low_a | low_b << 4).to_le_bytes());
+            high[index][at..at + 4].copy_from_slice(&(high_a | high_b).to_le_bytes());
+        }
+    });
+}
+
 pub(super) fn load(body: &[u8], lane: usize, out: &mut [f32], value: impl Fn(f32) -> f32) {
     let (at, shift) = place(lane);
     let steps = body.as_chunks::<STEP_BYTES>().0;
@@ -65,6 +89,12 @@ impl Layout for Q4_0 {
         let (scale, nibbles) = block.split_at(2);
         header[lane * 2..][..2].copy_from_slice(scale);
         store(body, lane, nibbles);
+    }
+    #[inline(always)]
+    fn store_all(tile: &mut [u8], blocks: [&[u8]; GROUP_ROWS]) {
+        let (header, body) = tile.split_at_mut(Self::HEADER_BYTES);
+        store_halves(header, blocks);
+        store_all::<4>(body, blocks.map(|block| &block[2..]));
     }
     fn load(tile: &[u8], lane: usize, out: &mut [f32]) {
         let (header, body) = tile.split_at(Self::HEADER_BYTES);
@@ -103,6 +133,12 @@ impl Layout for Q4_1 {
         header[lane * 2..][..2].copy_from_slice(&block[..2]);
         header[32 + lane * 2..][..2].copy_from_slice(&block[2..4]);
         store(body, lane, &block[4..]);
+    }
+    #[inline(always)]
+    fn store_all(tile: &mut [u8], blocks: [&[u8]; GROUP_ROWS]) {
+        let (header, body) = tile.split_at_mut(Self::HEADER_BYTES);
+        store_halves(header, blocks);
+        store_all::<4>(body, blocks.map(|block| &block[4..]));
     }
     fn load(tile: &[u8], lane: usize, out: &mut [f32]) {
         let (header, body) = tile.split_at(Self::HEADER_BYTES);

@@ -5,7 +5,10 @@
 //! next to row `r + 4`, and so on; 6-bit weights have a plane for each half.
 
 use super::nibbles::place;
-use super::{BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, half_to_f32, tile};
+use super::{
+    BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, SuperHeader, each_byte, half_to_f32, tile,
+    words,
+};
 use crate::arch::Simd;
 
 /// A step of 5-bit weights: 8 columns of 16 rows.
@@ -28,25 +31,33 @@ pub(crate) struct Q5_0;
 #[allow(non_camel_case_types)]
 pub(crate) struct Q5_1;
 
-/// Where a weight's high bits lie in a step, and by how many bits they are shifted.
-fn high_place(lane: usize, column: usize, bits: usize) -> (usize, usize, usize) {
-    let bit = (column / 4 * 4 + lane / 4) * bits;
-    (NIBBLE_VECTORS + bit / 8, lane % 4 * 4 + column % 4, bit % 8)
+/// Where the high bits of four columns, the first or the second half of a step, lie in it: the
+/// vector, the first of four bytes, and by how many bits they are shifted.
+fn high_place(lane: usize, half: usize, bits: usize) -> (usize, usize, usize) {
+    let bit = (half * 4 + lane / 4) * bits;
+    (NIBBLE_VECTORS + bit / 8, lane % 4 * 4, bit % 8)
 }
 
-/// Puts a row's weights into steps of `N` vectors, which are all zeros there.
-pub(super) fn store<const N: usize>(body: &mut [u8], lane: usize, weights: &[u8]) {
-    let bits = N - NIBBLE_VECTORS;
+/// Puts a row's weights, four in a word, into steps of `N` vectors, which are all zeros there.
+#[inline(always)]
+pub(super) fn store<const N: usize>(body: &mut [u8], lane: usize, weights: &[u32]) {
     let (at, shift) = place(lane);
     let steps = body.as_chunks_mut::<16>().0.as_chunks_mut::<N>().0.iter_mut();
-    for (step, weights) in steps.zip(weights.as_chunks::<STEP_COLUMNS>().0) {
-        for (column, weight) in weights.iter().enumerate() {
-            let nibbles = step[column / 4 * 2..][..2].as_flattened_mut();
-            nibbles[at + column % 4] |= (weight & 15) << shift;
-            let (vector, byte, shift) = high_place(lane, column, bits);
-            step[vector][byte] |= (weight >> 4) << shift;
+    for (step, weights) in steps.zip(weights.as_chunks::<2>().0) {
+        for (half, weights) in weights.iter().enumerate() {
+            let nibbles = step[half * 2..][..2].as_flattened_mut();
+            merge(&mut nibbles[at..at + 4], (weights & each_byte(15)) << shift);
+            let (vector, byte, shift) = high_place(lane, half, N - NIBBLE_VECTORS);
+            merge(&mut step[vector][byte..byte + 4], (weights >> 4 & each_byte(15)) << shift);
         }
     }
+}
+
+/// Sets the bits of a word in four bytes.
+#[inline(always)]
+fn merge(bytes: &mut [u8], word: u32) {
+    let [before] = words(bytes);
+    bytes.copy_from_slice(&(before | word).to_le_bytes());
 }
 
 /// Calls `each` with a row's weights in steps of `N` vectors, one by one.
@@ -57,8 +68,8 @@ pub(super) fn load<const N: usize>(body: &[u8], lane: usize, mut each: impl FnMu
         for column in 0..STEP_COLUMNS {
             let nibbles = step[column / 4 * 2..][..2].as_flattened();
             let low = nibbles[at + column % 4] >> shift & 15;
-            let (vector, byte, shift) = high_place(lane, column, bits);
-            let high = step[vector][byte] >> shift & ((1 << bits) - 1);
+            let (vector, byte, shift) = high_place(lane, column / 4, bits);
+            let high = step[vector][byte + column % 4] >> shift & ((1 << bits) - 1);
             each(index * STEP_COLUMNS + column, low | high << 4);
         }
     }
@@ -73,11 +84,15 @@ pub(super) fn unpack_fives<S: Simd>(packed: &[u8], panel: &mut [u8]) {
     }
 }
 
-/// A block's weights as GGUF has them: a bit for each, then nibbles.
-fn weights(high_bits: &[u8], nibbles: &[u8]) -> [u8; BLOCK_COLUMNS] {
-    std::array::from_fn(|column| {
-        let low = nibbles[column % 16] >> (column / 16 * 4) & 15;
-        let high = high_bits[column / 8] >> (column % 8) & 1;
+/// A block's weights, four in a word, from what GGUF has: a bit for each, then nibbles.
+#[inline(always)]
+fn weights(high_bits: &[u8], nibbles: &[u8]) -> [u32; BLOCK_COLUMNS / 4] {
+    let [high_bits] = words(high_bits);
+    let nibbles: [_; 4] = words(nibbles);
+    std::array::from_fn(|index| {
+        let low = nibbles[index % 4] >> (index / 4 * 4) & each_byte(15);
+        // The product has the lowest bit at 0, the next at 8, and so on, and other bits between.
+        let high = ((high_bits >> (4 * index) & 15) * 0x0020_4081) & each_byte(1);
         low | high << 4
     })
 }

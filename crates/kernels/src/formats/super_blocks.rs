@@ -11,7 +11,8 @@ use std::marker::PhantomData;
 
 use super::planes::{self, unpack_fives};
 use super::{
-    BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, half_to_f32, header_lanes, nibbles,
+    BLOCK_COLUMNS, Block, GROUP_ROWS, Layout, Quantised, each_byte, half_to_f32, header_lanes,
+    nibbles, words,
 };
 use crate::arch::{F32x4, I32x4, Simd};
 
@@ -186,6 +187,17 @@ impl Layout for Q4_K {
             nibbles::store(body, lane, bytes);
         }
     }
+    #[inline(always)]
+    fn store_all(tile: &mut [u8], blocks: [&[u8]; GROUP_ROWS]) {
+        let (header, body) = tile.split_at_mut(HEADER_BYTES);
+        for (lane, block) in blocks.into_iter().enumerate() {
+            store_header(header, lane, block);
+        }
+        for (index, body) in body.chunks_exact_mut(2 * body_bytes::<Self>()).enumerate() {
+            let bytes = blocks.map(|block| &block[16 + index * BLOCK_COLUMNS..][..BLOCK_COLUMNS]);
+            nibbles::store_all::<8>(body, bytes);
+        }
+    }
     fn load(tile: &[u8], lane: usize, out: &mut [f32]) {
         let (header, body) = tile.split_at(HEADER_BYTES);
         let blocks = body.chunks_exact(body_bytes::<Self>()).zip(load_header(header, lane));
@@ -228,10 +240,11 @@ impl Layout for Q5_K {
         let (header, body) = tile.split_at_mut(HEADER_BYTES);
         store_header(header, lane, block);
         let (high, low) = block[16..].split_at(32);
-        let weights: [u8; COLUMNS] = std::array::from_fn(|column| {
-            let (block, column) = (column / 32, column % 32);
-            let nibble = low[block / 2 * 32 + column] >> (block % 2 * 4) & 15;
-            nibble | (high[column] >> block & 1) << 4
+        let (high, low) = (words::<8>(high), words::<32>(low));
+        let weights: [u32; COLUMNS / 4] = std::array::from_fn(|index| {
+            let (block, index) = (index / 8, index % 8);
+            let nibbles = low[block / 2 * 8 + index] >> (block % 2 * 4) & each_byte(15);
+            nibbles | (high[index] >> block & each_byte(1)) << 4
         });
         planes::store::<5>(body, lane, &weights);
     }
@@ -279,16 +292,17 @@ impl Layout for Q6_K {
         let (low, rest) = block.split_at(128);
         let (high, rest) = rest.split_at(64);
         let (scales, scale) = rest.split_at(16);
+        let (low, high) = (words::<32>(low), words::<16>(high));
         header[lane * 2..][..2].copy_from_slice(scale);
         for (lanes, scale) in header[32..].as_chunks_mut::<16>().0.iter_mut().zip(scales) {
             lanes[lane] = *scale;
         }
         // Each half's columns come in four runs of 32: their nibbles are the low ones of two runs
         // of bytes, then the high ones; a byte of high bits serves one column of each run.
-        let weights: [u8; COLUMNS] = std::array::from_fn(|column| {
-            let (half, run, column) = (column / 128, column / 32 % 4, column % 32);
-            let nibble = low[half * 64 + run % 2 * 32 + column] >> (run / 2 * 4) & 15;
-            nibble | (high[half * 32 + column] >> (2 * run) & 3) << 4
+        let weights: [u32; COLUMNS / 4] = std::array::from_fn(|index| {
+            let (half, run, index) = (index / 32, index / 8 % 4, index % 8);
+            let nibbles = low[half * 16 + run % 2 * 8 + index] >> (run / 2 * 4) & each_byte(15);
+            nibbles | (high[half * 8 + index] >> (2 * run) & each_byte(3)) << 4
         });
         planes::store::<6>(body, lane, &weights);
     }
