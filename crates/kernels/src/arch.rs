@@ -63,9 +63,6 @@ pub(crate) trait F32x4:
     /// The reverse of [`F32x4::unzip`].
     fn zip(self, other: Self) -> (Self, Self);
 
-    /// One lane in all lanes.
-    fn splat_lane(self, lane: usize) -> Self;
-
     /// The sum of the lanes, in the one order that all sets share.
     #[inline(always)]
     fn sum(self) -> f32 {

@@ -10,15 +10,16 @@ pub use cache::{CacheType, HeadCache};
 use crate::OutOfMemory;
 use crate::arch::{Active, F32x4, Simd};
 use crate::elementwise::exp;
-use crate::straight::{straight, unrolled};
-use cache::{Elements, Stored, TILE_TOKENS, with_stored};
+use crate::straight::unrolled;
+use cache::{CHUNK_TILES, Elements, Pair, Stored, TILE_TOKENS, with_stored};
 use element::Element;
-
-/// Tokens whose values stay in the first-level cache while all of their columns are summed.
-const VALUE_TILES: usize = 16;
 
 /// Queries that share a loaded key or value: more sums do not stay in registers.
 const BLOCK_QUERIES: usize = 4;
+
+/// What [`add_products`] adds at a time: of a number that small the compilers know that no address
+/// wraps, and add its offset in the load.
+const STEPS: usize = CHUNK_TILES;
 
 /// Where the heads of a group lie in rows of all query heads, a row for each token.
 #[derive(Debug, Clone)]
@@ -36,11 +37,11 @@ pub struct AttentionScratch {
     queries: Vec<[f32; 4]>,
     /// `[tile][query]`, four tokens a tile.
     scores: Vec<[f32; TILE_TOKENS]>,
-    /// `[query][element]`.
-    mixed: Vec<[f32; 4]>,
+    /// `[element / 2][query][element % 2]`, each a sum for every fourth token.
+    mixed: Vec<[f32; TILE_TOKENS]>,
 }
 
-/// Which tokens are attended to, in whole tiles.
+/// Which tokens are attended to, in whole pairs of tiles.
 #[derive(Clone, Copy)]
 struct Tiles {
     first: usize,
@@ -142,14 +143,15 @@ impl<E: Element> Stored<E> {
         let ranges: [_; Q] = std::array::from_fn(|query| (block.range)(block.first + query));
         let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
         let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-        let first = start / TILE_TOKENS;
-        let tiles = Tiles { first, count: end.div_ceil(TILE_TOKENS) - first };
+        let first = start / (2 * TILE_TOKENS) * 2;
+        let tiles = Tiles { first, count: end.div_ceil(2 * TILE_TOKENS) * 2 - first };
 
         let AttentionScratch { queries: splatted, scores, mixed } = scratch;
         fit(splatted, head_size * Q)?;
         fit(scores, tiles.count * Q)?;
-        fit(mixed, head_size / 4 * Q)?;
+        fit(mixed, head_size * Q)?;
         let (splatted, scores) = (splatted.as_chunks_mut::<Q>().0, scores.as_chunks_mut::<Q>().0);
+        let mixed = mixed.as_chunks_mut::<2>().0.as_chunks_mut::<Q>().0;
         for (query, place) in places.iter().enumerate() {
             for (splatted, x) in splatted.iter_mut().zip(&queries[place.clone()]) {
                 splatted[query] = [*x * E::SHARE; 4];
@@ -165,20 +167,22 @@ impl<E: Element> Stored<E> {
                 }
             }
         }
-        let sums = exponentials::<S, Q>(scores);
-        mixed.fill([0.0; 4]);
-        self.mix::<S, Q>(head_size, scores, tiles, mixed);
-        let results = mixed.chunks_exact(head_size / 4).zip(sums);
-        for ((mixed, sum), place) in results.zip(places) {
-            let factor = S::F::splat(E::SHARE / sum);
-            for (mixed, out) in mixed.iter().zip(out[place].as_chunks_mut::<4>().0) {
-                (S::F::load(mixed) * factor).store(out);
+        let sums = exponentials::<S, Q>(scores, E::SHARE);
+        mixed.as_flattened_mut().fill([[0.0; TILE_TOKENS]; 2]);
+        self.mix::<S, Q>(scores, tiles, mixed);
+        for (query, (place, sum)) in places.into_iter().zip(sums).enumerate() {
+            let factor = E::SHARE / sum;
+            for (mixed, out) in mixed.iter().zip(out[place].as_chunks_mut::<2>().0) {
+                *out = mixed[query].map(|mixed| S::F::load(&mixed).sum() * factor);
             }
         }
         Ok(())
     }
 
     /// `scores[t][q] = scale * queries[q] . key[t]`.
+    ///
+    /// Not inlined, like [`Stored::mix`]: in a function of their own the sums get the registers.
+    #[inline(never)]
     fn scores<S: Simd, const Q: usize>(
         &self,
         queries: &[[[f32; 4]; Q]],
@@ -186,106 +190,75 @@ impl<E: Element> Stored<E> {
         scale: f32,
         scores: &mut [[[f32; TILE_TOKENS]; Q]],
     ) {
-        let size = queries.len();
         let scale = S::F::splat(scale);
-        let keys = &self.keys[tiles.first * size..][..tiles.count * size];
-        // Two tiles at a time: with one, each sum would wait for itself.
-        let (pairs, last) = scores.as_chunks_mut::<2>();
-        let mut keys = keys.chunks_exact(2 * size);
-        for (scores, keys) in pairs.iter_mut().zip(&mut keys) {
-            let (first, second) = keys.split_at(size);
-            let mut sums = [[S::F::splat(0.0); Q]; 2];
-            unrolled!(((first, second), queries) in first.iter().zip(second).zip(queries) => {
-                let keys = [E::widen::<S>(first), E::widen::<S>(second)];
-                for query in 0..Q {
-                    let x = S::F::load(&queries[query]);
-                    sums[0][query] = S::mul_add(keys[0], x, sums[0][query]);
-                    sums[1][query] = S::mul_add(keys[1], x, sums[1][query]);
-                }
-            });
-            for (scores, sums) in scores.iter_mut().zip(sums) {
-                for (scores, sum) in scores.iter_mut().zip(sums) {
-                    (sum * scale).store(scores);
-                }
+        let keys = self.keys.chunks_exact(queries.len()).skip(tiles.first / 2);
+        for (scores, keys) in scores.as_chunks_mut::<2>().0.iter_mut().zip(keys) {
+            let mut sums = [[S::F::splat(0.0); 2]; Q];
+            for (keys, queries) in keys.chunks(STEPS).zip(queries.chunks(STEPS)) {
+                sums = add_products::<S, E, Q>(keys, queries, sums);
             }
-        }
-        for scores in last {
-            let mut sums = [S::F::splat(0.0); Q];
-            unrolled!((key, queries) in keys.remainder().iter().zip(queries) => {
-                let key = E::widen::<S>(key);
-                for query in 0..Q {
-                    sums[query] = S::mul_add(key, S::F::load(&queries[query]), sums[query]);
+            for (query, sums) in sums.into_iter().enumerate() {
+                for (scores, sum) in scores.iter_mut().zip(sums) {
+                    (sum * scale).store(&mut scores[query]);
                 }
-            });
-            for (scores, sum) in scores.iter_mut().zip(sums) {
-                (sum * scale).store(scores);
             }
         }
     }
 
-    /// `out[q] = sum over t of weights[t][q] * value[t]`.
+    /// `sums[e][q] += weights[t][q] * value[t][e]` for every fourth token `t`.
+    #[inline(never)]
     fn mix<S: Simd, const Q: usize>(
         &self,
-        head_size: usize,
-        weights: &[[[f32; TILE_TOKENS]; Q]],
+        mut weights: &[[[f32; TILE_TOKENS]; Q]],
         tiles: Tiles,
-        out: &mut [[f32; 4]],
+        sums: &mut [[[[f32; TILE_TOKENS]; 2]; Q]],
     ) {
-        let vectors = head_size / 4;
-        let values = &self.values[tiles.first * vectors..][..tiles.count * vectors];
-        for (weights, values) in
-            weights.chunks(VALUE_TILES).zip(values.chunks(VALUE_TILES * vectors))
-        {
-            let mut vector = 0;
-            while vector + 2 <= vectors {
-                mix_columns::<S, E, Q, 2>(values, weights, vector, out);
-                vector += 2;
-            }
-            if vector < vectors {
-                mix_columns::<S, E, Q, 1>(values, weights, vector, out);
-            }
-        }
-    }
-}
-
-/// Adds tiles' values in W vectors of columns.
-#[inline(always)]
-fn mix_columns<S: Simd, E: Element, const Q: usize, const W: usize>(
-    values: &[[[E; 4]; TILE_TOKENS]],
-    weights: &[[[f32; TILE_TOKENS]; Q]],
-    vector: usize,
-    out: &mut [[f32; 4]],
-) {
-    let vectors = out.len() / Q;
-    let mut sums: [[S::F; W]; Q] = std::array::from_fn(|query| {
-        std::array::from_fn(|i| S::F::load(&out[query * vectors + vector + i]))
-    });
-    unrolled!((weights, values) in weights.iter().zip(values.chunks_exact(vectors)) => {
-        let values = &values[vector..][..W];
-        let share = S::F::splat(E::SHARE);
-        let weights: [S::F; Q] = std::array::from_fn(|query| {
-            let weights = S::F::load(&weights[query]);
-            if E::SHARE == 1.0 { weights } else { weights * share }
-        });
-        straight!(TILE_TOKENS, token => {
-            let values: [S::F; W] = std::array::from_fn(|i| E::widen::<S>(&values[i][token]));
-            for query in 0..Q {
-                let weight = weights[query].splat_lane(token);
-                for i in 0..W {
-                    sums[query][i] = S::mul_add(values[i], weight, sums[query][i]);
+        let mut first = tiles.first % CHUNK_TILES;
+        let chunks = self.values.chunks_exact(sums.len() * CHUNK_TILES);
+        for values in chunks.skip(tiles.first / CHUNK_TILES) {
+            let (chunk, rest) = weights.split_at(weights.len().min(CHUNK_TILES - first));
+            for (values, sums) in values.chunks_exact(CHUNK_TILES).zip(&mut *sums) {
+                let before = std::array::from_fn(|query| {
+                    [S::F::load(&sums[query][0]), S::F::load(&sums[query][1])]
+                });
+                let after = add_products::<S, E, Q>(&values[first..], chunk, before);
+                for (after, sums) in after.into_iter().zip(sums) {
+                    after[0].store(&mut sums[0]);
+                    after[1].store(&mut sums[1]);
                 }
             }
-        });
-    });
-    for (query, sums) in sums.into_iter().enumerate() {
-        for (i, sum) in sums.into_iter().enumerate() {
-            sum.store(&mut out[query * vectors + vector + i]);
+            (weights, first) = (rest, 0);
         }
     }
 }
 
-/// Makes scores exponentials of their distance to the largest of their query; returns the sums.
-fn exponentials<S: Simd, const Q: usize>(scores: &mut [[[f32; TILE_TOKENS]; Q]]) -> [f32; Q] {
+/// `sums[q][i] += pairs[k][i] * x[k][q]`, for all `k`.
+///
+/// The order of the factors matters: the first one's register becomes the sum's, and must be
+/// copied before if it is needed later.
+#[inline(always)]
+fn add_products<S: Simd, E: Element, const Q: usize>(
+    pairs: &[Pair<E>],
+    x: &[[[f32; 4]; Q]],
+    mut sums: [[S::F; 2]; Q],
+) -> [[S::F; 2]; Q] {
+    unrolled!(([first, second], x) in pairs.iter().zip(x) => {
+        let (first, second) = (E::widen::<S>(first), E::widen::<S>(second));
+        for query in 0..Q {
+            let x = S::F::load(&x[query]);
+            sums[query][0] = S::mul_add(first, x, sums[query][0]);
+            sums[query][1] = S::mul_add(x, second, sums[query][1]);
+        }
+    });
+    sums
+}
+
+/// Makes scores exponentials of their distance to the largest of their query, times `share`;
+/// returns the sums of the exponentials.
+fn exponentials<S: Simd, const Q: usize>(
+    scores: &mut [[[f32; TILE_TOKENS]; Q]],
+    share: f32,
+) -> [f32; Q] {
     let mut largest = [S::F::splat(f32::NEG_INFINITY); Q];
     unrolled!(scores in scores.iter() => {
         for query in 0..Q {
@@ -297,7 +270,7 @@ fn exponentials<S: Simd, const Q: usize>(scores: &mut [[[f32; TILE_TOKENS]; Q]])
     for scores in scores {
         for query in 0..Q {
             let e = exp::<S>(S::F::load(&scores[query]) - largest[query]);
-            e.store(&mut scores[query]);
+            (e * S::F::splat(share)).store(&mut scores[query]);
             sums[query] = sums[query] + e;
         }
     }

@@ -117,10 +117,6 @@ impl F32x4 for Floats {
         let (a, b) = (self.0, other.0);
         (Self([a[0], b[0], a[1], b[1]]), Self([a[2], b[2], a[3], b[3]]))
     }
-    #[inline(always)]
-    fn splat_lane(self, lane: usize) -> Self {
-        Self([self.0[lane]; 4])
-    }
 }
 
 impl I32x4 for Integers {

@@ -169,15 +169,6 @@ impl F32x4 for Floats {
             Self(i32x4_shuffle::<2, 6, 3, 7>(self.0, other.0)),
         )
     }
-    #[inline(always)]
-    fn splat_lane(self, lane: usize) -> Self {
-        Self(match lane {
-            0 => i32x4_shuffle::<0, 0, 0, 0>(self.0, self.0),
-            1 => i32x4_shuffle::<1, 1, 1, 1>(self.0, self.0),
-            2 => i32x4_shuffle::<2, 2, 2, 2>(self.0, self.0),
-            _ => i32x4_shuffle::<3, 3, 3, 3>(self.0, self.0),
-        })
-    }
 }
 
 impl I32x4 for Integers {

@@ -1,8 +1,12 @@
 use super::element::{Element, Half};
 use crate::OutOfMemory;
 
-/// Tokens side by side in the keys.
+/// Tokens side by side: the lanes of a vector.
 pub(super) const TILE_TOKENS: usize = 4;
+
+/// Tiles whose values of two elements lie together: what one element's sum over tokens reads at a
+/// stretch, while the weights of these tokens stay in the first-level cache.
+pub(super) const CHUNK_TILES: usize = 16;
 
 /// How keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,14 +53,16 @@ macro_rules! with_stored {
 }
 pub(super) use with_stored;
 
+/// Keys of two tiles, or values of two elements, that are summed side by side.
+pub(super) type Pair<E> = [[E; TILE_TOKENS]; 2];
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stored<E> {
-    /// `[token / 4][element][token % 4]`: scores of four tokens are the lanes of a vector.
-    pub(super) keys: Vec<[E; TILE_TOKENS]>,
-    /// `[token / 4][element / 4][token % 4][element % 4]`: four tokens' elements lie together, so
-    /// that a step of the sum over tokens reads them with one look at the bounds. Zeros behind the
-    /// last token.
-    pub(super) values: Vec<[[E; 4]; TILE_TOKENS]>,
+    /// Pairs of tiles, `[element][tile][token % 4]` each.
+    pub(super) keys: Vec<Pair<E>>,
+    /// Chunks of [`CHUNK_TILES`], `[element / 2][tile][element % 2][token % 4]` each. Zeros behind
+    /// the last token.
+    pub(super) values: Vec<Pair<E>>,
 }
 
 impl HeadCache {
@@ -111,34 +117,45 @@ impl HeadCache {
 
 impl<E: Element> Stored<E> {
     fn bytes(&self) -> usize {
-        size_of::<E>() * 4 * (self.keys.capacity() + TILE_TOKENS * self.values.capacity())
+        size_of::<Pair<E>>() * (self.keys.capacity() + self.values.capacity())
     }
 
     fn reserve(&mut self, head_size: usize, tokens: usize) -> Result<(), OutOfMemory> {
-        let tiles = tokens.div_ceil(TILE_TOKENS);
-        reserve(&mut self.keys, tiles.checked_mul(head_size))?;
-        reserve(&mut self.values, tiles.checked_mul(head_size / 4))
+        reserve(&mut self.keys, tokens.div_ceil(2 * TILE_TOKENS).checked_mul(head_size))?;
+        let chunks = tokens.div_ceil(CHUNK_TILES * TILE_TOKENS);
+        reserve(&mut self.values, chunks.checked_mul(CHUNK_TILES * head_size / 2))
     }
 
     fn append(&mut self, token: usize, key: &[f32], value: &[f32]) {
         let (tile, lane) = (token / TILE_TOKENS, token % TILE_TOKENS);
-        self.keys.resize((tile + 1) * key.len(), [E::default(); TILE_TOKENS]);
-        for (place, key) in self.keys[tile * key.len()..].iter_mut().zip(key) {
-            place[lane] = E::narrow(*key);
+        let start = tile / 2 * key.len();
+        self.keys.resize(start + key.len(), Pair::default());
+        for (pair, key) in self.keys[start..].iter_mut().zip(key) {
+            pair[tile % 2][lane] = E::narrow(*key);
         }
-        let value = value.as_chunks::<4>().0;
-        self.values.resize((tile + 1) * value.len(), [[E::default(); 4]; TILE_TOKENS]);
-        for (place, value) in self.values[tile * value.len()..].iter_mut().zip(value) {
-            place[lane] = value.map(E::narrow);
+        let chunk = CHUNK_TILES * value.len() / 2;
+        let start = tile / CHUNK_TILES * chunk;
+        self.values.resize(start + chunk, Pair::default());
+        let pairs = self.values[start + tile % CHUNK_TILES..].iter_mut().step_by(CHUNK_TILES);
+        for (pair, value) in pairs.zip(value.as_chunks::<2>().0) {
+            for (place, value) in pair.iter_mut().zip(value) {
+                place[lane] = E::narrow(*value);
+            }
         }
     }
 
     fn truncate(&mut self, head_size: usize, tokens: usize) {
-        let (tile, tokens_left) = (tokens / TILE_TOKENS, tokens % TILE_TOKENS);
-        self.keys.truncate(tokens.div_ceil(TILE_TOKENS) * head_size);
-        self.values.truncate(tokens.div_ceil(TILE_TOKENS) * (head_size / 4));
-        for place in self.values.iter_mut().skip(tile * (head_size / 4)) {
-            place[tokens_left..].fill([E::default(); 4]);
+        self.keys.truncate(tokens.div_ceil(2 * TILE_TOKENS) * head_size);
+        let (chunk_tokens, chunk) = (CHUNK_TILES * TILE_TOKENS, CHUNK_TILES * head_size / 2);
+        self.values.truncate(tokens.div_ceil(chunk_tokens) * chunk);
+        let (last, tokens) = (tokens / chunk_tokens, tokens % chunk_tokens);
+        for pairs in self.values[last * chunk..].chunks_exact_mut(CHUNK_TILES) {
+            for (tile, pair) in pairs.iter_mut().enumerate() {
+                let kept = tokens.saturating_sub(tile * TILE_TOKENS).min(TILE_TOKENS);
+                for lanes in pair {
+                    lanes[kept..].fill(E::default());
+                }
+            }
         }
     }
 }

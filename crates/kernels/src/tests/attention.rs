@@ -188,9 +188,9 @@ fn ranges_may_begin_and_end_inside_a_tile() {
 #[test]
 fn tokens_after_a_truncation_replace_the_old_ones() {
     let mut random = Random(32);
-    for kept in [0, 1, 4, 6] {
-        let mut old = Case::random(8, 2, 11, &mut random);
-        let mut new = Case::random(8, 2, 9, &mut random);
+    for kept in [0, 1, 4, 6, 9, 63, 64, 66, 71, 128] {
+        let mut old = Case::random(8, 2, kept + 75, &mut random);
+        let mut new = Case::random(8, 2, kept + 70, &mut random);
         new.keys[..kept].clone_from_slice(&old.keys[..kept]);
         new.values[..kept].clone_from_slice(&old.values[..kept]);
         // Whatever they were.
@@ -202,7 +202,7 @@ fn tokens_after_a_truncation_replace_the_old_ones() {
             new.check(&cache, 0..kept);
         }
         new.append(&mut cache, kept);
-        new.check(&cache, 0..9);
+        new.check(&cache, 0..kept + 70);
     }
 }
 
