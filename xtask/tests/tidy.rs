@@ -50,7 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("trefoil-engine-component", &["trefoil-contract", "trefoil-engine"]),
-    ("trefoil-model-file-component", &[]),
+    ("trefoil-model-file-component", &["trefoil-contract"]),
     ("trefoil-solo-component", &[]),
     ("trefoil-chat-component", &["trefoil-contract", "trefoil-settings"]),
     ("trefoil-example-configuration", &[]),

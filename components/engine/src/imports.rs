@@ -12,7 +12,7 @@ impl trefoil_engine::Imports for Imports {
         Ok(parts.into_iter().map(Into::into).collect())
     }
 
-    fn read(&self, part: u32, offset: u64, length: u32) -> Result<Vec<u8>> {
+    fn read(&self, part: u32, offset: u64, length: u32) -> Result<Vec<u64>> {
         model::read(part, offset, length).map_err(Error::from)
     }
 

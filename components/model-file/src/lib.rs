@@ -19,6 +19,7 @@ use bindings::wasi::filesystem::preopens::get_directories;
 use bindings::wasi::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorType, ErrorCode, OpenFlags, PathFlags,
 };
+use trefoil_contract::READ_LENGTH_MAX;
 
 /// Where the composer writes the path: the marker, then the path, padded with zeros.
 /// `trefoil_compose` finds it by the marker.
@@ -36,9 +37,6 @@ static PATH: [u8; 4096] = {
 };
 
 const MARKER_LENGTH: usize = 24;
-
-/// The most that one call reads, from the contract.
-const READ_LENGTH_MAX: u32 = 1 << 20;
 
 struct File {
     descriptor: Descriptor,
@@ -181,7 +179,7 @@ impl Guest for Component {
         with_file(|file| Ok(vec![file.part()]))
     }
 
-    fn read(part: u32, offset: u64, length: u32) -> Result<Vec<u8>, Error> {
+    fn read(part: u32, offset: u64, length: u32) -> Result<Vec<u64>, Error> {
         if length > READ_LENGTH_MAX {
             return Err(Error::InvalidArgument(format!(
                 "{length} bytes were to be read at once: at most {READ_LENGTH_MAX} are allowed"
@@ -190,7 +188,7 @@ impl Guest for Component {
         if part != 0 {
             return Err(Error::NotFound(format!("part {part}: this model has only part 0")));
         }
-        with_file(|file| file.read(offset, length))
+        with_file(|file| Ok(trefoil_contract::words(&file.read(offset, length)?)))
     }
 }
 

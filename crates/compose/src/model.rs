@@ -329,8 +329,8 @@ fn template(part: &Part) -> Result<Vec<u8>, GenerateError> {
     let mut memory = Memory::new(&contract.resolve, DATA_ADDRESS)?;
     let addresses = Addresses {
         parts: memory.place(&parts_type, &Datum::ok(Datum::List(vec![part_datum(part)])))?,
-        bytes: memory.place(&read_type, &Datum::ok(Datum::List(Vec::new())))?,
-        bytes_offset: memory.ok_offset(&read_type)?,
+        words: memory.place(&read_type, &Datum::ok(Datum::List(Vec::new())))?,
+        words_offset: memory.ok_offset(&read_type)?,
         not_found: memory.place(
             &read_type,
             &Datum::error("not-found", "there is no part of that number: this model has one, 0"),
@@ -422,9 +422,9 @@ fn part_datum(part: &Part) -> Datum {
 struct Addresses {
     parts: u32,
     /// The result of a read, of which the list is filled in.
-    bytes: u32,
+    words: u32,
     /// Offset of the list in it.
-    bytes_offset: u32,
+    words_offset: u32,
     not_found: u32,
     too_long: u32,
     buffer: u32,
@@ -451,7 +451,7 @@ fn read_function(size: u64, addresses: &Addresses) -> Function {
     let mut function = Function::new([(1, ValType::I64), (3, ValType::I32)]);
     let mut code = function.instructions();
     let memory =
-        |offset| MemArg { offset, align: 2, target: MemArgTarget::Memory(0), ordering: None };
+        |offset, align| MemArg { offset, align, target: MemArgTarget::Memory(0), ordering: None };
     let size = size.cast_signed();
     let segment = SEGMENT_BYTES.cast_signed();
 
@@ -468,10 +468,15 @@ fn read_function(size: u64, addresses: &Addresses) -> Function {
     code.local_get(length).i64_extend_i32_u().local_get(rest).i64_lt_u().select();
     code.i32_wrap_i64().local_set(left).end();
 
-    code.i32_const(address(addresses.bytes + addresses.bytes_offset));
-    code.i32_const(address(addresses.buffer)).i32_store(memory(0));
-    code.i32_const(address(addresses.bytes + addresses.bytes_offset));
-    code.local_get(left).i32_store(memory(4));
+    code.i32_const(address(addresses.words + addresses.words_offset));
+    code.i32_const(address(addresses.buffer)).i32_store(memory(0, 2));
+    code.i32_const(address(addresses.words + addresses.words_offset));
+    code.local_get(left).i32_const(7).i32_add().i32_const(3).i32_shr_u().i32_store(memory(4, 2));
+
+    // Zeros for what the last word has behind the bytes.
+    code.local_get(left).i32_const(7).i32_and().if_(BlockType::Empty);
+    code.local_get(left).i32_const(-8).i32_and().i64_const(0);
+    code.i64_store(memory(addresses.buffer.into(), 3)).end();
 
     code.i32_const(address(addresses.buffer)).local_set(to);
     code.block(BlockType::Empty).loop_(BlockType::Empty);
@@ -490,7 +495,7 @@ fn read_function(size: u64, addresses: &Addresses) -> Function {
     code.local_get(left).local_get(here).i32_sub().local_set(left);
     code.local_get(offset).local_get(here).i64_extend_i32_u().i64_add().local_set(offset);
     code.br(0).end().end();
-    code.i32_const(address(addresses.bytes)).end();
+    code.i32_const(address(addresses.words)).end();
     function
 }
 

@@ -29,5 +29,17 @@ pub const VERSION: &str = "0.1.0";
 /// The most that one `read` of the `model` interface may ask for, in bytes.
 pub const READ_LENGTH_MAX: u32 = 1 << 20;
 
+/// Bytes as `model.read` returns them: eight in a little-endian word, zeros filling up the last.
+pub fn words(bytes: &[u8]) -> Vec<u64> {
+    let (whole, last) = bytes.as_chunks::<8>();
+    let mut words: Vec<_> = whole.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+    if !last.is_empty() {
+        let mut bytes = [0; 8];
+        bytes[..last.len()].copy_from_slice(last);
+        words.push(u64::from_le_bytes(bytes));
+    }
+    words
+}
+
 /// Result of an operation of the contract.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -11,11 +11,11 @@ pub trait Imports {
     /// What the model component reports.
     fn parts(&self) -> Result<Vec<Part>>;
 
-    /// `model.read`: at most [`READ_LENGTH_MAX`] bytes.
+    /// `model.read`: at most [`READ_LENGTH_MAX`] bytes, eight in a little-endian word.
     ///
     /// # Errors
     /// What the model component reports.
-    fn read(&self, part: u32, offset: u64, length: u32) -> Result<Vec<u8>>;
+    fn read(&self, part: u32, offset: u64, length: u32) -> Result<Vec<u64>>;
 
     /// `configuration.configure`
     ///
@@ -70,22 +70,30 @@ impl Source for PartSource {
     fn read_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> Result<(), String> {
         while !buffer.is_empty() {
             let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX).min(READ_LENGTH_MAX);
-            let bytes =
+            let words =
                 self.imports.read(self.index, offset, length).map_err(|error| match error {
                     Error::Io(text) => text,
                     error => error.to_string(),
                 })?;
             // The model component is not trusted either: it may answer with any length.
-            if bytes.is_empty() || bytes.len() > length as usize {
+            if words.is_empty() || words.len() > length.div_ceil(8) as usize {
                 return Err(format!(
-                    "the model component returned {} bytes for {length} at byte {offset} of {}",
-                    bytes.len(),
+                    "the model component returned {} words of 8 bytes for {length} bytes at byte \
+                     {offset} of {}",
+                    words.len(),
                     self.size
                 ));
             }
-            let (head, tail) = buffer.split_at_mut(bytes.len());
-            head.copy_from_slice(&bytes);
-            offset += bytes.len() as u64;
+            let read = buffer.len().min(words.len() * 8);
+            let (head, tail) = buffer.split_at_mut(read);
+            let (whole, last) = head.as_chunks_mut::<8>();
+            for (bytes, word) in whole.iter_mut().zip(&words) {
+                *bytes = word.to_le_bytes();
+            }
+            if let Some(word) = words.get(whole.len()) {
+                last.copy_from_slice(&word.to_le_bytes()[..last.len()]);
+            }
+            offset += read as u64;
             buffer = tail;
         }
         Ok(())

@@ -23,13 +23,13 @@ impl Imports for Memory {
         Ok(self.models.iter().map(|(part, _)| part.clone()).collect())
     }
 
-    fn read(&self, part: u32, offset: u64, length: u32) -> Result<Vec<u8>> {
+    fn read(&self, part: u32, offset: u64, length: u32) -> Result<Vec<u64>> {
         assert!(length <= trefoil_contract::READ_LENGTH_MAX);
         let bytes = &self.models[part as usize].1;
         let start = bytes.len().min(offset as usize);
         let end = bytes.len().min(start + length as usize);
         self.bytes_read.set(self.bytes_read.get() + (end - start) as u64);
-        Ok(bytes[start..end].to_vec())
+        Ok(trefoil_contract::words(&bytes[start..end]))
     }
 
     fn configure(&self, parts: &[Part]) -> Result<Vec<Setting>, String> {

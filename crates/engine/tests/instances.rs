@@ -28,14 +28,14 @@ impl Imports for Member {
         Ok(self.models.iter().map(|(part, _)| part.clone()).collect())
     }
 
-    fn read(&self, part: u32, offset: u64, length: u32) -> Result<Vec<u8>> {
+    fn read(&self, part: u32, offset: u64, length: u32) -> Result<Vec<u64>> {
         if self.unreadable == Some(part) {
             return Err(Error::Io("the disk is gone".into()));
         }
         let bytes = &self.models[part as usize].1[offset as usize..];
         let bytes = &bytes[..bytes.len().min(length as usize)];
         self.bytes_read.set(self.bytes_read.get() + bytes.len() as u64);
-        Ok(bytes.to_vec())
+        Ok(trefoil_contract::words(bytes))
     }
 
     fn configure(&self, _: &[Part]) -> Result<Vec<Setting>, String> {

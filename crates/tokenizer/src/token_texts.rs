@@ -44,11 +44,16 @@ impl TokenTexts {
 }
 
 /// Finds tokens by their texts in the file. Sorted by hash and then by text: a lookup costs the
-/// logarithm of the vocabulary whatever texts a hostile file chooses, and needs no randomness.
+/// logarithm of the vocabulary whatever texts a hostile file chooses, and needs no randomness;
+/// where the hashes are spread, as those of real vocabularies are, the search is among a few.
 #[derive(Debug)]
 pub(crate) struct TokenIndex<'a> {
     tokens: &'a [&'a [u8]],
     sorted: Vec<(u64, u32)>,
+    /// Where the entries of each beginning of a hash begin; one more for the end.
+    buckets: Vec<u32>,
+    /// Bits of a hash behind its beginning.
+    shift: u32,
 }
 
 impl<'a> TokenIndex<'a> {
@@ -74,21 +79,33 @@ impl<'a> TokenIndex<'a> {
                 return Err((first, second));
             }
         }
-        Ok(TokenIndex { tokens, sorted })
+        let bits = sorted.len().max(1).ilog2() + 1;
+        let shift = u64::BITS - bits;
+        let mut buckets = Vec::with_capacity((1 << bits) + 1);
+        for (place, &(hash, _)) in (0_u32..).zip(&sorted) {
+            while buckets.len() as u64 <= hash >> shift {
+                buckets.push(place);
+            }
+        }
+        // Tokens are `u32`, so their number is one too.
+        buckets.resize((1 << bits) + 1, sorted.len() as u32);
+        Ok(TokenIndex { tokens, sorted, buckets, shift })
     }
 
     /// The token with that text.
     pub(crate) fn find(&self, text: &[u8]) -> Option<u32> {
         let wanted = hash(text);
-        let place = self
-            .sorted
+        let bucket = (wanted >> self.shift) as usize;
+        let &[start, end] = self.buckets.get(bucket..)?.first_chunk()?;
+        let bucket = self.sorted.get(start as usize..end as usize)?;
+        let place = bucket
             .binary_search_by(|&(hash, token)| {
                 hash.cmp(&wanted).then_with(|| {
                     self.tokens.get(token as usize).copied().unwrap_or_default().cmp(text)
                 })
             })
             .ok()?;
-        self.sorted.get(place).map(|&(_, token)| token)
+        bucket.get(place).map(|&(_, token)| token)
     }
 }
 
@@ -113,6 +130,20 @@ mod tests {
         }
         assert_eq!(index.find(b"token 1000"), None);
         assert_eq!(index.find(b""), None);
+    }
+
+    #[test]
+    fn few_texts_and_none_are_indexed_too() {
+        assert_eq!(TokenIndex::new(&[]).expect("no duplicates").find(b"a"), None);
+        for count in 1..=9 {
+            let texts: Vec<_> = (0..count).map(|number: u8| [number]).collect();
+            let slices: Vec<&[u8]> = texts.iter().map(<[u8; 1]>::as_slice).collect();
+            let index = TokenIndex::new(&slices).expect("no duplicates");
+            for (number, text) in (0..).zip(&slices) {
+                assert_eq!(index.find(text), Some(number));
+            }
+            assert_eq!(index.find(&[count]), None);
+        }
     }
 
     #[test]
