@@ -110,7 +110,10 @@ impl HeadCache {
 
     /// Forgets the tokens behind the first `tokens`. Keeps the memory.
     pub fn truncate(&mut self, tokens: usize) {
-        self.tokens = self.tokens.min(tokens);
+        if tokens >= self.tokens {
+            return;
+        }
+        self.tokens = tokens;
         with_stored!(&mut self.elements, stored => stored.truncate(self.head_size, self.tokens));
     }
 }
