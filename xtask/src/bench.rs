@@ -2,7 +2,7 @@
 
 pub(crate) mod instructions;
 mod page;
-mod peers;
+pub(crate) mod peers;
 mod targets;
 
 use std::collections::BTreeMap;

@@ -4,6 +4,7 @@ mod bench;
 mod command;
 mod demo;
 mod docs;
+mod golden;
 mod model;
 mod test;
 mod tools;
@@ -57,6 +58,12 @@ enum Task {
     },
     /// Rewrites the generated pages in `docs/`.
     Docs,
+    /// Remakes the tiny models of `tests/reference/architectures`, and what llama.cpp computes with
+    /// them.
+    Golden {
+        /// Only these.
+        names: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -66,6 +73,7 @@ fn main() -> ExitCode {
         Task::Bench { instructions: true, accept, .. } => bench::instructions::run(accept),
         Task::Bench { rounds, quick, .. } => bench::run(&bench::Options { rounds, quick }),
         Task::Docs => docs::write(),
+        Task::Golden { names } => golden::make(&names),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

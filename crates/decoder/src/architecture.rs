@@ -3,6 +3,8 @@
 use trefoil_contract::{Error, Result};
 use trefoil_kernels::RopeLayout;
 
+use crate::key::{self, Key};
+
 /// What distinguishes one architecture from the others. The decoder itself is one: a further
 /// architecture is a further row, and a difference that no row has yet is a further column.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,13 +13,240 @@ pub struct Architecture {
     pub name: &'static str,
     /// Which elements of a head RoPE turns together.
     pub rope_layout: RopeLayout,
+    /// Every so manieth block does without RoPE (NoPE); 0 for none.
+    pub no_rope_step: usize,
+    /// How vectors are normed.
+    pub norm: Norm,
+    /// Where a block norms.
+    pub norm_places: NormPlaces,
+    /// How queries and keys are normed before RoPE.
+    pub query_key_norm: QueryKeyNorm,
+    /// Which products have a vector added.
+    pub biases: Biases,
+    /// Whether one tensor holds queries, keys and values, and one gate and up.
+    pub is_fused: bool,
+    /// What happens inside the feed-forward network.
+    pub activation: Activation,
+    /// Whether feed-forward networks are mixtures of experts.
+    pub experts: Experts,
+    /// Whether embeddings are multiplied with the root of their length.
+    pub scales_embedding: bool,
+    /// With so many blocks, queries are divided by the root of an equal share of the embedding, not
+    /// of the head's length; 0 for never.
+    pub wide_query_blocks: usize,
+    /// Which blocks look at a sliding window of tokens, where the file gives one.
+    pub windows: Windows,
+    /// Further features, by the keys that the file gives them with.
+    pub(crate) features: &'static [Key],
 }
+
+/// How vectors are normed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Norm {
+    /// By the root of the mean square.
+    Rms,
+    /// The mean taken away, divided by the standard deviation, a bias added.
+    Layer,
+}
+
+/// Where a block norms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormPlaces {
+    /// What goes into attention and feed-forward network.
+    Before,
+    /// What comes out of them.
+    After,
+    /// Both.
+    Around,
+}
+
+/// How queries and keys are normed before RoPE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryKeyNorm {
+    /// Not.
+    None,
+    /// Each head by itself.
+    Heads,
+    /// All heads as one vector.
+    Whole,
+}
+
+/// Which products have a vector added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Biases {
+    /// Those of attention where the file has one.
+    Optional,
+    /// Queries, keys and values.
+    QueryKeyValue,
+    /// All.
+    All,
+}
+
+/// What happens inside the feed-forward network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `silu(gate) * up`
+    SiluGated,
+    /// `gelu(gate) * up`
+    GeluGated,
+    /// `gelu(up)`
+    Gelu,
+}
+
+/// Whether feed-forward networks are mixtures of experts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Experts {
+    /// Never.
+    Never,
+    /// If the file says so.
+    Possible,
+    /// Always.
+    Always,
+}
+
+/// Which blocks look at a sliding window of tokens, where the file gives one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Windows {
+    /// None: a file with a window is refused.
+    Unknown,
+    /// None: files give a window that the models were not trained with (llama.cpp, pull request
+    /// 13676).
+    Ignored,
+    /// All.
+    All,
+    /// All but every so manieth, unless the file says otherwise.
+    AllBut {
+        /// The last of so many blocks looks at everything.
+        step: u32,
+        /// The window of files that give none; 0 for none.
+        default_tokens: u32,
+        /// RoPE in blocks with a window.
+        rope: LocalRope,
+    },
+}
+
+/// RoPE in blocks with a sliding window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalRope {
+    /// As in the others.
+    Same,
+    /// Not scaled, and with a base of its own: 10,000 unless the file gives it.
+    OfItsOwn,
+}
+
+/// The differences of the other rows are differences to this.
+const LLAMA: Architecture = Architecture {
+    name: "llama",
+    // Files hold the query and key rows permuted for neighbouring pairs (llama.cpp,
+    // convert_hf_to_gguf.py `permute`; llama-model.cpp `LLAMA_ROPE_TYPE_NORM`).
+    rope_layout: RopeLayout::Interleaved,
+    no_rope_step: 0,
+    norm: Norm::Rms,
+    norm_places: NormPlaces::Before,
+    query_key_norm: QueryKeyNorm::None,
+    biases: Biases::Optional,
+    is_fused: false,
+    activation: Activation::SiluGated,
+    experts: Experts::Possible,
+    scales_embedding: false,
+    wide_query_blocks: 0,
+    windows: Windows::All,
+    features: &[],
+};
+
+/// The differences of the rows without permuted heads and mixtures of experts are differences to
+/// this.
+const QWEN2: Architecture = Architecture {
+    name: "qwen2",
+    rope_layout: RopeLayout::Halves,
+    biases: Biases::QueryKeyValue,
+    experts: Experts::Never,
+    windows: Windows::Unknown,
+    ..LLAMA
+};
 
 /// All that this decoder computes.
 pub const ARCHITECTURES: &[Architecture] = &[
-    // Files hold the query and key rows permuted for neighbouring pairs (llama.cpp,
-    // convert_hf_to_gguf.py `permute`; llama-model.cpp `LLAMA_ROPE_TYPE_NORM`).
-    Architecture { name: "llama", rope_layout: RopeLayout::Interleaved },
+    LLAMA,
+    QWEN2,
+    Architecture {
+        name: "qwen3",
+        query_key_norm: QueryKeyNorm::Heads,
+        biases: Biases::Optional,
+        ..QWEN2
+    },
+    Architecture {
+        name: "qwen3moe",
+        query_key_norm: QueryKeyNorm::Heads,
+        biases: Biases::Optional,
+        experts: Experts::Always,
+        ..QWEN2
+    },
+    Architecture {
+        name: "gemma",
+        biases: Biases::Optional,
+        activation: Activation::GeluGated,
+        scales_embedding: true,
+        ..QWEN2
+    },
+    Architecture {
+        name: "gemma2",
+        norm_places: NormPlaces::Around,
+        biases: Biases::Optional,
+        activation: Activation::GeluGated,
+        scales_embedding: true,
+        wide_query_blocks: 46,
+        windows: Windows::AllBut { step: 2, default_tokens: 4096, rope: LocalRope::Same },
+        features: &[key::ATTENTION_SOFT_CAP, key::LOGITS_SOFT_CAP],
+        ..QWEN2
+    },
+    Architecture {
+        name: "gemma3",
+        norm_places: NormPlaces::Around,
+        query_key_norm: QueryKeyNorm::Heads,
+        biases: Biases::Optional,
+        activation: Activation::GeluGated,
+        scales_embedding: true,
+        wide_query_blocks: 62,
+        windows: Windows::AllBut { step: 6, default_tokens: 0, rope: LocalRope::OfItsOwn },
+        features: &[key::LOGITS_SOFT_CAP],
+        ..QWEN2
+    },
+    Architecture {
+        name: "phi3",
+        biases: Biases::Optional,
+        is_fused: true,
+        windows: Windows::Ignored,
+        ..QWEN2
+    },
+    Architecture {
+        name: "olmo2",
+        norm_places: NormPlaces::After,
+        query_key_norm: QueryKeyNorm::Whole,
+        biases: Biases::Optional,
+        ..QWEN2
+    },
+    Architecture {
+        name: "starcoder2",
+        norm: Norm::Layer,
+        biases: Biases::All,
+        activation: Activation::Gelu,
+        ..QWEN2
+    },
+    Architecture { name: "smollm3", no_rope_step: 4, experts: Experts::Never, ..LLAMA },
+    Architecture {
+        name: "granite",
+        experts: Experts::Never,
+        windows: Windows::Unknown,
+        features: &[
+            key::EMBEDDING_SCALE,
+            key::RESIDUAL_SCALE,
+            key::ATTENTION_SCALE,
+            key::LOGIT_SCALE,
+            key::ROPE_FINETUNED,
+        ],
+        ..LLAMA
+    },
 ];
 
 /// Finds the row of an architecture.

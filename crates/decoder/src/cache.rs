@@ -1,7 +1,7 @@
 //! The KV cache: keys and values of each sequence's tokens.
 
 use trefoil_contract::{Error, Result};
-use trefoil_kernels::{AttentionScratch, CacheType, HeadCache, OutOfMemory, Rows};
+use trefoil_kernels::{AttentionScratch, CacheType, HeadCache, OutOfMemory, Rows, Scoring};
 
 use crate::config::Config;
 use crate::partition::Partition;
@@ -136,28 +136,30 @@ impl Layer<'_> {
         Ok(())
     }
 
-    /// Attention of the tokens from `position` on to all up to themselves: `queries` and `out` are
-    /// `[tokens][query heads][head]`.
+    /// Attention of the tokens from `position` on to the last `window` up to themselves: `queries`
+    /// and `out` are `[tokens][query heads][head]`.
     ///
     /// # Errors
     /// Memory for the scores does not suffice.
     pub(crate) fn attend(
         &self,
         position: usize,
+        (window, scoring): (usize, Scoring),
         queries: &[f32],
         scratch: &mut AttentionScratch,
         out: &mut [f32],
     ) -> Result<(), OutOfMemory> {
-        // Vaswani et al., 2017, section 3.2.1.
-        let scale = 1.0 / (self.head_length as f32).sqrt();
         let length = self.groups.iter().sum::<usize>() * self.head_length;
         let mut first = 0;
         // Head by head, so that one head's keys and values stay in the processor's cache.
         for (head, heads) in self.heads.iter().zip(self.groups) {
             let group = first..first + heads * self.head_length;
             first = group.end;
-            let visible = |token| 0..position + token + 1;
-            head.attend(queries, &Rows { length, group }, &visible, scale, scratch, out)?;
+            let visible = |token: usize| {
+                let end = position + token + 1;
+                end.saturating_sub(window)..end
+            };
+            head.attend(queries, &Rows { length, group }, &visible, scoring, scratch, out)?;
         }
         Ok(())
     }

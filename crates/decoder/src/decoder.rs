@@ -1,20 +1,27 @@
 //! The decoder: weights, KV cache, and the order of the computation.
 
+use std::ops::Range;
+
 use trefoil_contract::{Error, Result};
 use trefoil_generation::{Forward, Span};
 use trefoil_gguf::{Gguf, Source};
-use trefoil_kernels::{CacheType, OutOfMemory, add, rms_norm, rope, silu_mul};
+use trefoil_kernels::{
+    Activations, CacheType, OutOfMemory, Scoring, add, gelu, gelu_mul, rms_norm_in_place, rope,
+    scale, silu_mul, soft_cap, softmax,
+};
 
+use crate::architecture::{Activation, QueryKeyNorm};
 use crate::batch::{self, Bounds};
 use crate::cache::Cache;
-use crate::config::Config;
+use crate::config::{Config, ExpertsConfig, RopeKind};
 use crate::exchange::{Alone, Exchange};
 use crate::memory::resize;
 use crate::partition::Partition;
 use crate::peers::Peers;
 use crate::rope::Rope;
-use crate::scratch::Scratch;
-use crate::weights::{Block, Weights};
+use crate::scratch::{Angles, MixtureScratch, Scratch};
+use crate::tensor;
+use crate::weights::{Block, Expert, FeedForward, Linear, Norm, OwnRows, Weights};
 
 /// Longest context that is taken without being asked for: a longer one costs memory that most
 /// uses do not need.
@@ -43,6 +50,7 @@ pub struct Decoder<E = Alone> {
     peers: Peers<E>,
     weights: Weights,
     rope: Rope,
+    local_rope: Option<Rope>,
     cache: Cache,
     scratch: Scratch,
 }
@@ -85,7 +93,11 @@ impl<E: Exchange> Decoder<E> {
         let (rank, size) = peers.rank_and_size();
         let partition = Partition::new(&config, rank, size);
         let weights = Weights::load(gguf, source, &config, &partition)?;
-        let rope = Rope::new(&config, &weights.rope_freqs)?;
+        let factors = rope_factors(&config, &weights, context_tokens);
+        let rope = Rope::new(&config.rope, config.rope_length, factors)?;
+        let local_rope = config.local_rope.as_ref();
+        let local_rope = local_rope.map(|rope| Rope::new(rope, config.rope_length, factors));
+        let local_rope = local_rope.transpose()?;
         let Options { sequences_max, kv_cache_type, .. } = options;
         let sequences_max = sequences_max as usize;
         let cache = Cache::new(&config, &partition, sequences_max, context_tokens, kv_cache_type);
@@ -96,6 +108,7 @@ impl<E: Exchange> Decoder<E> {
             peers,
             weights,
             rope,
+            local_rope,
             cache,
             scratch: Scratch::default(),
         })
@@ -159,19 +172,27 @@ impl<E: Exchange> Decoder<E> {
 
     /// Fills the residual stream with the tokens' embeddings and the angles of their positions.
     fn embed(&mut self, batch: &[Span<'_>]) -> Result<()> {
-        let Scratch { tokens, stream, cos, sin, .. } = &mut self.scratch;
+        let Scratch { tokens, stream, angles, local_angles, .. } = &mut self.scratch;
         let pairs = self.config.rope_length / 2;
-        let places = batch.iter().flat_map(|span| (span.position..).zip(span.tokens));
-        let angles = cos.chunks_exact_mut(pairs).zip(sin.chunks_exact_mut(pairs));
-        for (((position, token), kept), (cos, sin)) in places.zip(&mut *tokens).zip(angles) {
+        let places = || batch.iter().flat_map(|span| (span.position..).zip(span.tokens));
+        for ((_, token), kept) in places().zip(&mut *tokens) {
             *kept = *token;
-            self.rope.angles(position, cos, sin);
+        }
+        let ropes = [(Some(&self.rope), angles), (self.local_rope.as_ref(), local_angles)];
+        for (rope, Angles { cos, sin }) in ropes {
+            let Some(rope) = rope else { continue };
+            let angles = cos.chunks_exact_mut(pairs).zip(sin.chunks_exact_mut(pairs));
+            for ((position, _), (cos, sin)) in places().zip(angles) {
+                rope.angles(position, cos, sin);
+            }
         }
         let embedding = &self.weights.token_embd;
         let width = self.config.embedding_length;
         self.peers.rows(&self.partition.vocabulary, tokens, stream, width, |index, row| {
             embedding.row(index, row);
-        })
+        })?;
+        scale_unless_one(stream, self.config.embedding_scale);
+        Ok(())
     }
 
     /// Logits of the wanted tokens. Only their rows are multiplied.
@@ -181,7 +202,7 @@ impl<E: Exchange> Decoder<E> {
         let mut count = 0;
         for (index, row) in batch::wanted(batch).zip(branch.chunks_exact_mut(width)) {
             let token = &stream[index * width..(index + 1) * width];
-            rms_norm(token, &self.weights.output_norm, self.config.norm_epsilon, row);
+            self.weights.output_norm.apply(token, self.config.norm_epsilon, row);
             count += 1;
         }
         if count > 0 {
@@ -190,8 +211,34 @@ impl<E: Exchange> Decoder<E> {
             self.peers.gather(&self.partition.vocabulary, logits, |own| {
                 output.multiply(activations, own);
             })?;
+            scale_unless_one(logits, 1.0 / self.config.logit_scale);
+            if self.config.logits_soft_cap > 0.0 {
+                soft_cap(logits, self.config.logits_soft_cap);
+            }
         }
         Ok(())
+    }
+}
+
+/// The divisors of RoPE's frequencies in a context, and the name of their tensor.
+fn rope_factors<'a>(
+    config: &Config,
+    weights: &'a Weights,
+    context_tokens: u32,
+) -> (&'static str, &'a [f32]) {
+    if !weights.rope_freqs.is_empty() {
+        (tensor::ROPE_FREQS, &weights.rope_freqs)
+    } else if context_tokens > config.rope.original_context_tokens {
+        (tensor::ROPE_FACTORS_LONG, &weights.rope_factors_long)
+    } else {
+        (tensor::ROPE_FACTORS_SHORT, &weights.rope_factors_short)
+    }
+}
+
+/// Most models scale nothing.
+fn scale_unless_one(x: &mut [f32], factor: f32) {
+    if factor != 1.0 {
+        scale(x, factor);
     }
 }
 
@@ -267,40 +314,66 @@ impl<E: Exchange> Pass<'_, E> {
     /// `stream += attention(norm(stream))`
     fn attention(&mut self) -> Result<()> {
         let block = self.block;
-        self.norm(&block.attn_norm);
+        self.norm(block.attn_norm.as_ref());
         let Scratch {
-            stream,
             branch,
             query,
             key,
             value,
             attended,
-            cos,
-            sin,
+            angles,
+            local_angles,
             attention,
             activations,
+            whole,
             ..
         } = &mut *self.scratch;
         let (config, batch, index) = (self.config, self.batch, self.index);
         let Partition { query: heads, embedding, kv, .. } = self.partition;
         let cache = &mut *self.cache;
+        let angles = config.rope_of(index).map(|kind| match kind {
+            RopeKind::Global => &*angles,
+            RopeKind::Local => &*local_angles,
+        });
+        let scoring =
+            Scoring { scale: config.attention_scale, soft_cap: config.attention_soft_cap };
+        let scoring = (config.window_of(index), scoring);
         activations.prepare(branch, config.embedding_length);
         self.peers.all_gather(heads, attended, |attended| {
             let (query_length, kv_length) = (heads.own().len(), kv.len());
             if query_length == 0 {
                 return Ok(());
             }
-            block.attn_q.multiply(activations, query);
-            block.attn_k.multiply(activations, key);
+            let query_norm = block.attn_q_norm.as_deref().map(|weight| (config, weight));
+            normed(
+                &block.attn_q,
+                query_norm,
+                (heads.own(), config.query_length()),
+                activations,
+                whole,
+                query,
+            );
+            let key_norm = block.attn_k_norm.as_deref().map(|weight| (config, weight));
+            normed(
+                &block.attn_k,
+                key_norm,
+                (kv.clone(), config.kv_length()),
+                activations,
+                whole,
+                key,
+            );
             block.attn_v.multiply(activations, value);
 
-            let pairs = config.rope_length / 2;
-            let angles = cos.chunks_exact(pairs).zip(sin.chunks_exact(pairs));
-            let rows = query.chunks_exact_mut(query_length).zip(key.chunks_exact_mut(kv_length));
-            for ((query, key), (cos, sin)) in rows.zip(angles) {
-                let layout = config.architecture.rope_layout;
-                rope(query, config.head_length, cos, sin, layout);
-                rope(key, config.head_length, cos, sin, layout);
+            if let Some(Angles { cos, sin }) = angles {
+                let pairs = config.rope_length / 2;
+                let angles = cos.chunks_exact(pairs).zip(sin.chunks_exact(pairs));
+                let rows =
+                    query.chunks_exact_mut(query_length).zip(key.chunks_exact_mut(kv_length));
+                for ((query, key), (cos, sin)) in rows.zip(angles) {
+                    let layout = config.architecture.rope_layout;
+                    rope(query, config.head_length, cos, sin, layout);
+                    rope(key, config.head_length, cos, sin, layout);
+                }
             }
 
             for (start, span) in batch::with_starts(batch) {
@@ -313,7 +386,7 @@ impl<E: Exchange> Pass<'_, E> {
                     .append(&key[of_kv.clone()], &value[of_kv])
                     .and_then(|()| {
                         let position = span.position as usize;
-                        layer.attend(position, &query[of_query], attention, out)
+                        layer.attend(position, scoring, &query[of_query], attention, out)
                     })
                     .map_err(|OutOfMemory(bytes)| Error::OutOfMemory {
                         needed_bytes: bytes as u64,
@@ -327,38 +400,233 @@ impl<E: Exchange> Pass<'_, E> {
             block.attn_output.multiply(activations, branch);
             Ok(())
         })?;
-        add(stream, branch);
+        self.add_branch(block.attn_post_norm.as_deref());
         Ok(())
     }
 
-    /// `stream += down(silu(gate(norm(stream))) * up(norm(stream)))`
+    /// `stream += feed_forward(norm(stream))`
     fn feed_forward(&mut self) -> Result<()> {
         let block = self.block;
-        self.norm(&block.ffn_norm);
-        let Scratch { stream, branch, gate, up, activations, .. } = &mut *self.scratch;
+        self.norm(block.ffn_norm.as_ref());
+        match (&block.feed_forward, &self.config.experts) {
+            (FeedForward::Mixture { router, experts }, Some(sizes)) => {
+                self.mixture(router, experts, sizes)?;
+            }
+            (FeedForward::Mixture { .. }, None) => unreachable!("loaded with its sizes"),
+            (FeedForward::Dense(network), _) => self.dense(network)?,
+        }
+        self.add_branch(block.ffn_post_norm.as_deref());
+        Ok(())
+    }
+
+    /// `branch = down(activation(gate(branch)) * up(branch))`
+    fn dense(&mut self, network: &Expert) -> Result<()> {
+        let Scratch { branch, gate, up, activations, .. } = &mut *self.scratch;
         let Partition { feed_forward, embedding, .. } = self.partition;
+        let activation = self.config.architecture.activation;
         activations.prepare(branch, self.config.embedding_length);
         self.peers.all_gather(feed_forward, gate, |gate| {
-            block.ffn_gate.multiply(activations, gate);
-            block.ffn_up.multiply(activations, up);
-            silu_mul(gate, up);
+            network.inner(activation, activations, gate, up);
             Ok(())
         })?;
         activations.prepare(gate, self.config.feed_forward_length);
         self.peers.all_gather(embedding, branch, |branch| {
-            block.ffn_down.multiply(activations, branch);
+            network.down.multiply(activations, branch);
+            Ok(())
+        })
+    }
+
+    /// `branch = sum over the chosen experts of weight * expert(branch)`
+    ///
+    /// A token's sum has the order of its experts' weights, so that it does not depend on the
+    /// batch.
+    fn mixture(
+        &mut self,
+        router: &OwnRows,
+        experts: &[Expert],
+        sizes: &ExpertsConfig,
+    ) -> Result<()> {
+        let Scratch { branch, activations, mixture, .. } = &mut *self.scratch;
+        let Partition { expert, embedding, .. } = self.partition;
+        let MixtureScratch { scores, chosen, places, gathered, gate, up, inner, outer } = mixture;
+        let width = self.config.embedding_length;
+        let activation = self.config.architecture.activation;
+        activations.prepare(branch, width);
+        router.multiply(activations, scores);
+        choose(scores, sizes, chosen);
+        places.iter_mut().for_each(Vec::clear);
+        for (place, (expert, _)) in chosen.iter().enumerate() {
+            places[*expert as usize].push(place);
+        }
+
+        let own = expert.own().len();
+        self.peers.all_gather(expert, inner, |inner| {
+            if own == 0 {
+                return Ok(());
+            }
+            for (network, places) in experts.iter().zip(&*places) {
+                let rows = places.iter().map(|place| place / sizes.used);
+                let count = gather(branch, width, rows, gathered);
+                if count == 0 {
+                    continue;
+                }
+                activations.prepare(&gathered[..count * width], width);
+                let gate = &mut gate[..count * own];
+                network.inner(activation, activations, gate, &mut up[..count * own]);
+                scatter(gate, own, places, inner);
+            }
             Ok(())
         })?;
-        add(stream, branch);
+        let (length, own) = (sizes.feed_forward_length, embedding.own().len());
+        self.peers.all_gather(embedding, outer, |outer| {
+            if own == 0 {
+                return Ok(());
+            }
+            for (network, places) in experts.iter().zip(&*places) {
+                let count = gather(inner, length, places.iter().copied(), gathered);
+                if count == 0 {
+                    continue;
+                }
+                activations.prepare(&gathered[..count * length], length);
+                let down = &mut up[..count * own];
+                network.down.multiply(activations, down);
+                scatter(down, own, places, outer);
+            }
+            Ok(())
+        })?;
+        let tokens = outer.chunks_exact_mut(sizes.used * width).zip(chosen.chunks(sizes.used));
+        for ((outer, chosen), branch) in tokens.zip(branch.chunks_exact_mut(width)) {
+            branch.fill(0.0);
+            for (row, (_, weight)) in outer.chunks_exact_mut(width).zip(chosen) {
+                scale(row, *weight);
+                add(branch, row);
+            }
+        }
         Ok(())
     }
 
     /// `branch = norm(stream)`
-    fn norm(&mut self, weight: &[f32]) {
+    fn norm(&mut self, norm: Option<&Norm>) {
         let width = self.config.embedding_length;
-        let rows = self.scratch.stream.chunks_exact(width);
-        for (row, out) in rows.zip(self.scratch.branch.chunks_exact_mut(width)) {
-            rms_norm(row, weight, self.config.norm_epsilon, out);
+        let Scratch { stream, branch, .. } = &mut *self.scratch;
+        let Some(norm) = norm else {
+            branch.copy_from_slice(stream);
+            return;
+        };
+        for (row, out) in stream.chunks_exact(width).zip(branch.chunks_exact_mut(width)) {
+            norm.apply(row, self.config.norm_epsilon, out);
         }
+    }
+
+    /// `stream += scale * norm(branch)`
+    fn add_branch(&mut self, norm: Option<&[f32]>) {
+        let Scratch { stream, branch, .. } = &mut *self.scratch;
+        if let Some(weight) = norm {
+            for row in branch.chunks_exact_mut(weight.len()) {
+                rms_norm_in_place(row, weight, self.config.norm_epsilon);
+            }
+        }
+        scale_unless_one(branch, self.config.residual_scale);
+        add(stream, branch);
+    }
+}
+
+impl Expert {
+    /// `gate = activation(gate(x)) * up(x)`, the rows that this instance holds.
+    fn inner(
+        &self,
+        activation: Activation,
+        activations: &mut Activations,
+        gate: &mut [f32],
+        up: &mut [f32],
+    ) {
+        let Some(gate_rows) = &self.gate else {
+            self.up.multiply(activations, gate);
+            gelu(gate);
+            return;
+        };
+        gate_rows.multiply(activations, gate);
+        self.up.multiply(activations, up);
+        match activation {
+            Activation::SiluGated => silu_mul(gate, up),
+            Activation::GeluGated | Activation::Gelu => gelu_mul(gate, up),
+        }
+    }
+}
+
+/// Queries or keys of the heads that this instance holds, `own` of `length`, normed if there is a
+/// norm. `whole` has room for those of all heads.
+fn normed(
+    linear: &Linear,
+    norm: Option<(&Config, &[f32])>,
+    (own, length): (Range<usize>, usize),
+    activations: &mut Activations,
+    whole: &mut [f32],
+    out: &mut [f32],
+) {
+    let Some((config, weight)) = norm else {
+        linear.multiply(activations, out);
+        return;
+    };
+    if config.architecture.query_key_norm == QueryKeyNorm::Heads {
+        linear.multiply(activations, out);
+        for head in out.chunks_exact_mut(config.head_length) {
+            rms_norm_in_place(head, weight, config.norm_epsilon);
+        }
+        return;
+    }
+    let tokens = out.len() / own.len();
+    let whole = &mut whole[..tokens * length];
+    linear.multiply(activations, whole);
+    for (row, out) in whole.chunks_exact_mut(length).zip(out.chunks_exact_mut(own.len())) {
+        rms_norm_in_place(row, weight, config.norm_epsilon);
+        out.copy_from_slice(&row[own.clone()]);
+    }
+}
+
+/// For each token the experts with the largest scores, of equal ones the first; their weights are
+/// the scores' softmax among them.
+fn choose(scores: &mut [f32], sizes: &ExpertsConfig, chosen: &mut [(u32, f32)]) {
+    for (scores, chosen) in scores.chunks_exact_mut(sizes.count).zip(chosen.chunks_mut(sizes.used))
+    {
+        let mut filled = 0;
+        for (expert, score) in (0..).zip(&*scores) {
+            let place = chosen[..filled].partition_point(|(_, other)| *other >= *score);
+            if place < chosen.len() {
+                filled = (filled + 1).min(chosen.len());
+                chosen[place..filled].rotate_right(1);
+                chosen[place] = (expert, *score);
+            }
+        }
+        let weights = &mut scores[..sizes.used];
+        for (weight, (_, score)) in weights.iter_mut().zip(&*chosen) {
+            *weight = *score;
+        }
+        softmax(weights);
+        for ((_, score), weight) in chosen.iter_mut().zip(weights) {
+            *score = *weight;
+        }
+    }
+}
+
+/// Puts rows of `width` one behind another; returns their number.
+fn gather(
+    from: &[f32],
+    width: usize,
+    rows: impl Iterator<Item = usize>,
+    gathered: &mut [f32],
+) -> usize {
+    let mut count = 0;
+    for (row, out) in rows.zip(gathered.chunks_exact_mut(width)) {
+        out.copy_from_slice(&from[row * width..][..width]);
+        count += 1;
+    }
+    count
+}
+
+/// Puts each row of `width` where it belongs.
+fn scatter(rows: &[f32], width: usize, places: &[usize], out: &mut [f32]) {
+    for (row, place) in rows.chunks_exact(width).zip(places) {
+        out[place * width..][..width].copy_from_slice(row);
     }
 }

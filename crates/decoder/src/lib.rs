@@ -23,10 +23,14 @@ mod scratch;
 mod tensor;
 mod weights;
 
-pub use architecture::{ARCHITECTURES, Architecture};
+pub use architecture::{
+    ARCHITECTURES, Activation, Architecture, Biases, Experts, LocalRope, Norm, NormPlaces,
+    QueryKeyNorm, Windows,
+};
 pub use config::{
-    BLOCKS_MAX, CONTEXT_TOKENS_MAX, Config, EMBEDDING_LENGTH_MAX, FEED_FORWARD_LENGTH_MAX,
-    HEAD_LENGTH_MAX, HEADS_MAX, VOCABULARY_TOKENS_MAX,
+    BLOCKS_MAX, CONTEXT_TOKENS_MAX, Config, EMBEDDING_LENGTH_MAX, EXPERTS_MAX, ExpertsConfig,
+    FEED_FORWARD_LENGTH_MAX, HEAD_LENGTH_MAX, HEADS_MAX, RopeConfig, RopeScaling,
+    VOCABULARY_TOKENS_MAX,
 };
 pub use trefoil_kernels::CacheType;
 

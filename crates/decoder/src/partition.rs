@@ -67,6 +67,8 @@ pub(crate) struct Partition {
     pub(crate) embedding: Cut,
     /// Rows that make the vector inside a feed-forward network.
     pub(crate) feed_forward: Cut,
+    /// Rows that make the vector inside an expert.
+    pub(crate) expert: Cut,
     /// Rows of the embedding and of the output matrix.
     pub(crate) vocabulary: Cut,
     /// Rows of keys and values.
@@ -93,6 +95,7 @@ impl Partition {
             query: heads.scaled(config.head_length),
             embedding: rows(config.embedding_length),
             feed_forward: rows(config.feed_forward_length),
+            expert: rows(config.experts.map_or(0, |experts| experts.feed_forward_length)),
             vocabulary: rows(config.vocabulary_tokens),
             groups: kv_heads.clone().map(served).collect(),
             kv: kv_heads.start * config.head_length..kv_heads.end * config.head_length,

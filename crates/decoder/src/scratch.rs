@@ -3,7 +3,8 @@
 use trefoil_contract::Result;
 use trefoil_kernels::{Activations, AttentionScratch};
 
-use crate::config::Config;
+use crate::architecture::QueryKeyNorm;
+use crate::config::{Config, ExpertsConfig};
 use crate::memory::resize;
 use crate::partition::Partition;
 
@@ -29,14 +30,46 @@ pub(crate) struct Scratch {
     pub(crate) gate: Vec<f32>,
     /// `[tokens][own feed-forward]`.
     pub(crate) up: Vec<f32>,
-    /// `[tokens][rope / 2]`.
-    pub(crate) cos: Vec<f32>,
-    /// `[tokens][rope / 2]`.
-    pub(crate) sin: Vec<f32>,
+    /// Angles of RoPE.
+    pub(crate) angles: Angles,
+    /// Those of blocks with a sliding window, where they are others.
+    pub(crate) local_angles: Angles,
+    /// Buffers of a mixture of experts.
+    pub(crate) mixture: MixtureScratch,
+    /// Heads before they are normed as a whole: `[tokens][all query or KV heads][head]`.
+    pub(crate) whole: Vec<f32>,
     /// Scores of one token and KV head.
     pub(crate) attention: AttentionScratch,
     /// What the next product multiplies with.
     pub(crate) activations: Activations,
+}
+
+/// Cosines and sines, `[tokens][rope / 2]` each.
+#[derive(Default)]
+pub(crate) struct Angles {
+    pub(crate) cos: Vec<f32>,
+    pub(crate) sin: Vec<f32>,
+}
+
+/// Buffers of a mixture of experts; `used` is the number of experts that compute a token.
+#[derive(Default)]
+pub(crate) struct MixtureScratch {
+    /// `[tokens][experts]`.
+    pub(crate) scores: Vec<f32>,
+    /// The chosen experts and their weights, the likeliest first: `[tokens][used]`.
+    pub(crate) chosen: Vec<(u32, f32)>,
+    /// For each expert, the places in `chosen` that it computes.
+    pub(crate) places: Vec<Vec<usize>>,
+    /// What an expert multiplies with: `[tokens][embedding or expert feed-forward]`.
+    pub(crate) gathered: Vec<f32>,
+    /// `[tokens][own expert feed-forward]`.
+    pub(crate) gate: Vec<f32>,
+    /// `[tokens][own expert feed-forward or embedding]`.
+    pub(crate) up: Vec<f32>,
+    /// `[tokens][used][expert feed-forward]`.
+    pub(crate) inner: Vec<f32>,
+    /// `[tokens][used][embedding]`.
+    pub(crate) outer: Vec<f32>,
 }
 
 const PURPOSE: &str = "one batch; lower `prefill-tokens`";
@@ -62,12 +95,50 @@ impl Scratch {
             (&mut self.attended, config.query_length()),
             (&mut self.gate, config.feed_forward_length),
             (&mut self.up, partition.feed_forward.own().len()),
-            (&mut self.cos, config.rope_length / 2),
-            (&mut self.sin, config.rope_length / 2),
+            (&mut self.angles.cos, config.rope_length / 2),
+            (&mut self.angles.sin, config.rope_length / 2),
+            (&mut self.local_angles.cos, config.local_rope.map_or(0, |_| config.rope_length / 2)),
+            (&mut self.local_angles.sin, config.local_rope.map_or(0, |_| config.rope_length / 2)),
+            (
+                &mut self.whole,
+                match config.architecture.query_key_norm {
+                    QueryKeyNorm::Whole => config.query_length(),
+                    _ => 0,
+                },
+            ),
         ];
         for (buffer, width) in widths {
             resize(buffer, tokens.saturating_mul(width), PURPOSE)?;
         }
-        Ok(())
+        match &config.experts {
+            Some(experts) => self.mixture.fit(tokens, config, experts, partition),
+            None => Ok(()),
+        }
+    }
+}
+
+impl MixtureScratch {
+    fn fit(
+        &mut self,
+        tokens: usize,
+        config: &Config,
+        experts: &ExpertsConfig,
+        partition: &Partition,
+    ) -> Result<()> {
+        let embedding = config.embedding_length;
+        let own = partition.expert.own().len();
+        let widths = [
+            (&mut self.scores, experts.count),
+            (&mut self.gathered, embedding.max(experts.feed_forward_length)),
+            (&mut self.gate, own),
+            (&mut self.up, own.max(partition.embedding.own().len())),
+            (&mut self.inner, experts.used.saturating_mul(experts.feed_forward_length)),
+            (&mut self.outer, experts.used.saturating_mul(embedding)),
+        ];
+        for (buffer, width) in widths {
+            resize(buffer, tokens.saturating_mul(width), PURPOSE)?;
+        }
+        resize(&mut self.chosen, tokens.saturating_mul(experts.used), PURPOSE)?;
+        resize(&mut self.places, experts.count, PURPOSE)
     }
 }

@@ -4,6 +4,7 @@ use trefoil_contract::{Error, FORMAT_GGUF_ROWS_16, ROWS_16_VERSION_KEY, Result};
 use trefoil_gguf::{Gguf, Tensor, TensorType};
 use trefoil_kernels::{LAYOUT_VERSION, WeightsType};
 
+use crate::architecture::{Activation, Architecture, Biases, Norm, NormPlaces, QueryKeyNorm};
 use crate::config::Config;
 
 /// The embedding matrix: `[embedding, vocabulary]`.
@@ -14,72 +15,200 @@ pub(crate) const ROPE_FREQS: &str = "rope_freqs.weight";
 /// Inverse frequencies that old converters stored in each block. They follow from the metadata.
 const HARMLESS_SUFFIX: &str = ".attn_rot_embd.weight";
 
-/// What a tensor is for.
+/// RoPE's divisors for contexts beyond that of the first training: `[rope / 2]`.
+pub(crate) const ROPE_FACTORS_LONG: &str = "rope_factors_long.weight";
+/// RoPE's divisors for other contexts: `[rope / 2]`.
+pub(crate) const ROPE_FACTORS_SHORT: &str = "rope_factors_short.weight";
+
+/// What a tensor, or a part of one, is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Slot {
     TokenEmbd,
     RopeFreqs,
+    RopeFactorsLong,
+    RopeFactorsShort,
     /// The norm before the output matrix.
     OutputNorm,
+    OutputNormBias,
     /// The matrix that gives the logits; without it the embedding serves.
     Output,
     Block(usize, BlockSlot),
+    /// A matrix of an expert, by block and number.
+    Expert(usize, ExpertSlot, usize),
 }
 
 /// What a tensor of a block is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum BlockSlot {
     AttnNorm,
+    AttnNormBias,
     AttnQ,
     AttnK,
     AttnV,
+    AttnQBias,
+    AttnKBias,
+    AttnVBias,
+    AttnQNorm,
+    AttnKNorm,
     AttnOutput,
+    AttnOutputBias,
+    /// The norm of what attention gives.
+    AttnPostNorm,
     FfnNorm,
+    FfnNormBias,
     FfnGate,
     FfnUp,
+    FfnUpBias,
     FfnDown,
+    FfnDownBias,
+    /// The matrix that chooses experts.
+    FfnGateInp,
+    /// The norm of what the feed-forward network gives.
+    FfnPostNorm,
+}
+
+/// What a tensor of all experts of a block is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ExpertSlot {
+    Gate,
+    Up,
+    Down,
 }
 
 impl Slot {
     /// The tensor's name in the file.
-    pub(crate) fn name(self) -> String {
+    pub(crate) fn name(self, architecture: &Architecture) -> String {
         match self {
             Slot::TokenEmbd => TOKEN_EMBD.to_owned(),
             Slot::RopeFreqs => ROPE_FREQS.to_owned(),
+            Slot::RopeFactorsLong => ROPE_FACTORS_LONG.to_owned(),
+            Slot::RopeFactorsShort => ROPE_FACTORS_SHORT.to_owned(),
             Slot::OutputNorm => "output_norm.weight".to_owned(),
+            Slot::OutputNormBias => "output_norm.bias".to_owned(),
             Slot::Output => "output.weight".to_owned(),
-            Slot::Block(block, slot) => format!("blk.{block}.{}.weight", slot.name()),
+            Slot::Block(block, slot) => format!("blk.{block}.{}", slot.name(architecture)),
+            Slot::Expert(block, slot, _) => {
+                let name = match slot {
+                    ExpertSlot::Gate => "gate",
+                    ExpertSlot::Up => "up",
+                    ExpertSlot::Down => "down",
+                };
+                format!("blk.{block}.ffn_{name}_exps.weight")
+            }
         }
     }
 }
 
 impl BlockSlot {
-    /// All in the order of the computation.
-    const ALL: [BlockSlot; 9] = [
-        BlockSlot::AttnNorm,
-        BlockSlot::AttnQ,
-        BlockSlot::AttnK,
-        BlockSlot::AttnV,
-        BlockSlot::AttnOutput,
-        BlockSlot::FfnNorm,
-        BlockSlot::FfnGate,
-        BlockSlot::FfnUp,
-        BlockSlot::FfnDown,
-    ];
-
-    fn name(self) -> &'static str {
+    fn name(self, architecture: &Architecture) -> &'static str {
         match self {
-            BlockSlot::AttnNorm => "attn_norm",
-            BlockSlot::AttnQ => "attn_q",
-            BlockSlot::AttnK => "attn_k",
-            BlockSlot::AttnV => "attn_v",
-            BlockSlot::AttnOutput => "attn_output",
-            BlockSlot::FfnNorm => "ffn_norm",
-            BlockSlot::FfnGate => "ffn_gate",
-            BlockSlot::FfnUp => "ffn_up",
-            BlockSlot::FfnDown => "ffn_down",
+            BlockSlot::AttnNorm => "attn_norm.weight",
+            BlockSlot::AttnNormBias => "attn_norm.bias",
+            BlockSlot::AttnQ | BlockSlot::AttnK | BlockSlot::AttnV if architecture.is_fused => {
+                "attn_qkv.weight"
+            }
+            BlockSlot::AttnQ => "attn_q.weight",
+            BlockSlot::AttnK => "attn_k.weight",
+            BlockSlot::AttnV => "attn_v.weight",
+            BlockSlot::AttnQBias => "attn_q.bias",
+            BlockSlot::AttnKBias => "attn_k.bias",
+            BlockSlot::AttnVBias => "attn_v.bias",
+            BlockSlot::AttnQNorm => "attn_q_norm.weight",
+            BlockSlot::AttnKNorm => "attn_k_norm.weight",
+            BlockSlot::AttnOutput => "attn_output.weight",
+            BlockSlot::AttnOutputBias => "attn_output.bias",
+            BlockSlot::AttnPostNorm => "post_attention_norm.weight",
+            BlockSlot::FfnNorm => "ffn_norm.weight",
+            BlockSlot::FfnNormBias => "ffn_norm.bias",
+            BlockSlot::FfnGate if architecture.is_fused => "ffn_up.weight",
+            BlockSlot::FfnGate => "ffn_gate.weight",
+            BlockSlot::FfnUp => "ffn_up.weight",
+            BlockSlot::FfnUpBias => "ffn_up.bias",
+            BlockSlot::FfnDown => "ffn_down.weight",
+            BlockSlot::FfnDownBias => "ffn_down.bias",
+            BlockSlot::FfnGateInp => "ffn_gate_inp.weight",
+            BlockSlot::FfnPostNorm => "post_ffw_norm.weight",
         }
     }
+}
+
+/// Whether a model has a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Needed,
+    Possible,
+}
+
+/// All tensors that a model may have.
+fn slots(config: &Config) -> Vec<(Slot, Presence)> {
+    use Presence::{Needed, Possible};
+    let mut slots = vec![
+        (Slot::TokenEmbd, Needed),
+        (Slot::RopeFreqs, Possible),
+        (Slot::RopeFactorsLong, Possible),
+        (Slot::RopeFactorsShort, Possible),
+        (Slot::OutputNorm, Needed),
+        (Slot::Output, Possible),
+    ];
+    if config.architecture.norm == Norm::Layer {
+        slots.push((Slot::OutputNormBias, Needed));
+    }
+    for block in 0..config.blocks {
+        let of_block = block_slots(config.architecture, config.experts.is_some());
+        slots.extend(
+            of_block.into_iter().map(|(slot, presence)| (Slot::Block(block, slot), presence)),
+        );
+        for expert in 0..config.experts.map_or(0, |experts| experts.count) {
+            let matrices = [ExpertSlot::Gate, ExpertSlot::Up, ExpertSlot::Down];
+            slots.extend(matrices.map(|slot| (Slot::Expert(block, slot, expert), Needed)));
+        }
+    }
+    slots
+}
+
+fn block_slots(architecture: &Architecture, has_experts: bool) -> Vec<(BlockSlot, Presence)> {
+    use BlockSlot::*;
+    use Presence::{Needed, Possible};
+    let mut slots = vec![(AttnQ, Needed), (AttnK, Needed), (AttnV, Needed), (AttnOutput, Needed)];
+    let mut add = |of: &[BlockSlot], presence| {
+        slots.extend(of.iter().map(|slot| (*slot, presence)));
+    };
+    let places = architecture.norm_places;
+    if places != NormPlaces::After {
+        add(&[AttnNorm, FfnNorm], Needed);
+        if architecture.norm == Norm::Layer {
+            add(&[AttnNormBias, FfnNormBias], Needed);
+        }
+    }
+    if places != NormPlaces::Before {
+        add(&[AttnPostNorm, FfnPostNorm], Needed);
+    }
+    if architecture.query_key_norm != QueryKeyNorm::None {
+        add(&[AttnQNorm, AttnKNorm], Needed);
+    }
+    match architecture.biases {
+        _ if architecture.is_fused => {}
+        Biases::Optional => {
+            add(&[AttnQBias, AttnKBias, AttnVBias, AttnOutputBias], Possible);
+        }
+        Biases::QueryKeyValue => {
+            add(&[AttnQBias, AttnKBias, AttnVBias], Needed);
+            add(&[AttnOutputBias], Possible);
+        }
+        Biases::All => {
+            add(&[AttnQBias, AttnKBias, AttnVBias, AttnOutputBias], Needed);
+            add(&[FfnUpBias, FfnDownBias], Needed);
+        }
+    }
+    if has_experts {
+        add(&[FfnGateInp], Needed);
+    } else {
+        if architecture.activation != Activation::Gelu {
+            add(&[FfnGate], Needed);
+        }
+        add(&[FfnUp, FfnDown], Needed);
+    }
+    slots
 }
 
 /// Shape and type of a tensor in memory.
@@ -89,15 +218,28 @@ pub(crate) enum Form {
     Matrix(MatrixForm),
 }
 
-/// Shape and type of a whole matrix.
+/// Shape and type of a matrix, which may be a part of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MatrixForm {
-    pub(crate) rows: usize,
+    /// The matrix's first row in the tensor.
+    pub(crate) first_row: usize,
+    /// Rows of the whole tensor.
+    pub(crate) tensor_rows: usize,
     pub(crate) columns: usize,
     pub(crate) weights_type: WeightsType,
 }
 
-/// A tensor that was found and checked.
+impl Form {
+    /// Where a part of a tensor begins.
+    fn first_row(self) -> usize {
+        match self {
+            Form::Vector { .. } => 0,
+            Form::Matrix(form) => form.first_row,
+        }
+    }
+}
+
+/// A tensor that was found and checked, or a part of one.
 pub(crate) struct Planned<'a> {
     pub(crate) slot: Slot,
     pub(crate) form: Form,
@@ -116,47 +258,80 @@ pub(crate) fn find<'a>(gguf: &'a Gguf, name: &str) -> Result<&'a Tensor> {
 /// that the kernels cannot compute and for tensors that the architecture does not have: those mean
 /// that the model is another one than its metadata say.
 pub(crate) fn plan<'a>(gguf: &'a Gguf, config: &Config) -> Result<Vec<Planned<'a>>> {
-    let ends = [Slot::TokenEmbd, Slot::RopeFreqs, Slot::OutputNorm, Slot::Output];
-    let in_block = |block| BlockSlot::ALL.into_iter().map(move |slot| Slot::Block(block, slot));
     let mut planned = Vec::new();
-    for slot in ends.into_iter().chain((0..config.blocks).flat_map(in_block)) {
-        let name = slot.name();
+    for (slot, presence) in slots(config) {
+        let name = slot.name(config.architecture);
         match gguf.tensor(&name) {
             Some(tensor) => {
                 planned.push(Planned { slot, form: shape(slot, config).check(tensor)?, tensor });
             }
-            None if matches!(slot, Slot::RopeFreqs | Slot::Output) => {}
+            None if presence == Presence::Possible => {}
             None => return Err(missing(&name)),
         }
     }
     refuse_others(gguf, &planned, config)?;
-    planned.sort_by_key(|planned| planned.tensor.offset);
+    planned.sort_by_key(|planned| (planned.tensor.offset, planned.form.first_row()));
     Ok(planned)
 }
 
 fn shape(slot: Slot, config: &Config) -> Shape {
+    use BlockSlot::*;
     let embedding = config.embedding_length;
+    let (query, kv) = (config.query_length(), config.kv_length());
     let feed_forward = config.feed_forward_length;
-    let (columns, rows) = match slot {
-        Slot::RopeFreqs => return Shape::Vector { length: config.rope_length / 2 },
-        Slot::OutputNorm | Slot::Block(_, BlockSlot::AttnNorm | BlockSlot::FfnNorm) => {
-            return Shape::Vector { length: embedding };
-        }
-        Slot::TokenEmbd | Slot::Output => (embedding, config.vocabulary_tokens),
-        Slot::Block(_, BlockSlot::AttnQ) => (embedding, config.query_length()),
-        Slot::Block(_, BlockSlot::AttnK | BlockSlot::AttnV) => (embedding, config.kv_length()),
-        Slot::Block(_, BlockSlot::AttnOutput) => (config.query_length(), embedding),
-        Slot::Block(_, BlockSlot::FfnGate | BlockSlot::FfnUp) => (embedding, feed_forward),
-        Slot::Block(_, BlockSlot::FfnDown) => (feed_forward, embedding),
+    let is_fused = config.architecture.is_fused;
+    let matrix = |columns, rows| Shape::Matrix { columns, first_row: 0, tensor_rows: rows };
+    let part = |first_row, rows, tensor_rows| match is_fused {
+        true => Shape::Matrix { columns: embedding, first_row, tensor_rows },
+        false => matrix(embedding, rows),
     };
-    Shape::Matrix { columns, rows }
+    let vector = |length| Shape::Vector { length };
+    let head_norm = |length| match config.architecture.query_key_norm {
+        QueryKeyNorm::Whole => vector(length),
+        _ => vector(config.head_length),
+    };
+    match slot {
+        Slot::RopeFreqs | Slot::RopeFactorsLong | Slot::RopeFactorsShort => {
+            vector(config.rope_length / 2)
+        }
+        Slot::OutputNorm | Slot::OutputNormBias => vector(embedding),
+        Slot::TokenEmbd | Slot::Output => matrix(embedding, config.vocabulary_tokens),
+        Slot::Block(_, slot) => match slot {
+            AttnQ => part(0, query, query + 2 * kv),
+            AttnK => part(query, kv, query + 2 * kv),
+            AttnV => part(query + kv, kv, query + 2 * kv),
+            AttnQBias => vector(query),
+            AttnKBias | AttnVBias => vector(kv),
+            AttnQNorm => head_norm(query),
+            AttnKNorm => head_norm(kv),
+            AttnOutput => matrix(query, embedding),
+            FfnGate => part(0, feed_forward, 2 * feed_forward),
+            FfnUp => part(feed_forward, feed_forward, 2 * feed_forward),
+            FfnUpBias => vector(feed_forward),
+            FfnDown => matrix(feed_forward, embedding),
+            FfnGateInp => matrix(embedding, config.experts.map_or(0, |experts| experts.count)),
+            AttnNorm | AttnNormBias | AttnOutputBias | AttnPostNorm | FfnNorm | FfnNormBias
+            | FfnDownBias | FfnPostNorm => vector(embedding),
+        },
+        Slot::Expert(_, slot, expert) => {
+            let experts = config.experts;
+            let (count, inner) =
+                experts.map_or((0, 0), |experts| (experts.count, experts.feed_forward_length));
+            let (columns, rows) = match slot {
+                ExpertSlot::Gate | ExpertSlot::Up => (embedding, inner),
+                ExpertSlot::Down => (inner, embedding),
+            };
+            Shape::Experts { columns, rows, count, expert }
+        }
+    }
 }
 
 /// A shape that the metadata promise.
 #[derive(Clone, Copy)]
 enum Shape {
     Vector { length: usize },
-    Matrix { columns: usize, rows: usize },
+    Matrix { columns: usize, first_row: usize, tensor_rows: usize },
+    Experts { columns: usize, rows: usize, count: usize, expert: usize },
 }
 
 impl Shape {
@@ -164,7 +339,10 @@ impl Shape {
         // In GGUF's order, the contiguous dimension first; trailing ones of size 1 say nothing.
         let promised: &[u64] = match self {
             Shape::Vector { length } => &[length as u64],
-            Shape::Matrix { columns, rows } => &[columns as u64, rows as u64],
+            Shape::Matrix { columns, tensor_rows, .. } => &[columns as u64, tensor_rows as u64],
+            Shape::Experts { columns, rows, count, .. } => {
+                &[columns as u64, rows as u64, count as u64]
+            }
         };
         let is_padded = |rest: &[u64]| rest.iter().all(|size| *size == 1);
         if !tensor.dimensions.strip_prefix(promised).is_some_and(is_padded) {
@@ -173,20 +351,22 @@ impl Shape {
                 tensor.name, tensor.dimensions
             )));
         }
-        match self {
+        let (columns, first_row, tensor_rows) = match self {
             Shape::Vector { length } if tensor.tensor_type == TensorType::F32 => {
-                Ok(Form::Vector { length })
+                return Ok(Form::Vector { length });
             }
-            Shape::Vector { .. } => Err(unsupported_type(tensor, "vectors of type F32")),
-            Shape::Matrix { columns, rows } => {
-                let known = WeightsType::named(tensor.tensor_type.name());
-                let weights_type = known.ok_or_else(|| {
-                    let names = WeightsType::ALL.map(|known| format!("{known:?}"));
-                    unsupported_type(tensor, &format!("matrices of types {}", names.join(", ")))
-                })?;
-                Ok(Form::Matrix(MatrixForm { rows, columns, weights_type }))
+            Shape::Vector { .. } => return Err(unsupported_type(tensor, "vectors of type F32")),
+            Shape::Matrix { columns, first_row, tensor_rows } => (columns, first_row, tensor_rows),
+            Shape::Experts { columns, rows, count, expert } => {
+                (columns, expert * rows, count * rows)
             }
-        }
+        };
+        let known = WeightsType::named(tensor.tensor_type.name());
+        let weights_type = known.ok_or_else(|| {
+            let names = WeightsType::ALL.map(|known| format!("{known:?}"));
+            unsupported_type(tensor, &format!("matrices of types {}", names.join(", ")))
+        })?;
+        Ok(Form::Matrix(MatrixForm { first_row, tensor_rows, columns, weights_type }))
     }
 }
 

@@ -5,35 +5,90 @@ use std::ops::Range;
 
 use trefoil_contract::{Error, READ_LENGTH_MAX, Result};
 use trefoil_gguf::{Gguf, Source, Tensor};
-use trefoil_kernels::{Activations, GROUP_ROWS, Matrix};
+use trefoil_kernels::{Activations, GROUP_ROWS, Matrix, add, layer_norm, rms_norm};
 
+use crate::architecture::QueryKeyNorm;
 use crate::config::Config;
 use crate::memory::zeros;
 use crate::partition::Partition;
-use crate::tensor::{self, BlockSlot, Form, MatrixForm, Planned, Slot};
+use crate::tensor::{self, BlockSlot, ExpertSlot, Form, MatrixForm, Planned, Slot};
 
 /// The weights of a model: vectors as a whole, of matrices the rows that this instance holds.
 pub(crate) struct Weights {
     pub(crate) token_embd: OwnRows,
     pub(crate) blocks: Vec<Block>,
-    pub(crate) output_norm: Vec<f32>,
+    pub(crate) output_norm: Norm,
     /// `None` where the embedding matrix serves: one matrix, two uses.
     output: Option<OwnRows>,
-    /// Llama 3's divisors of RoPE's frequencies; empty without.
+    /// Divisors of RoPE's frequencies; empty without.
     pub(crate) rope_freqs: Vec<f32>,
+    /// Those for contexts beyond that of the first training.
+    pub(crate) rope_factors_long: Vec<f32>,
+    /// Those for other contexts.
+    pub(crate) rope_factors_short: Vec<f32>,
+    /// Of all matrices, in memory.
+    bytes: u64,
 }
 
-/// One block (layer).
+/// One block (layer). What an architecture does not have is absent.
 pub(crate) struct Block {
-    pub(crate) attn_norm: Vec<f32>,
-    pub(crate) attn_q: OwnRows,
-    pub(crate) attn_k: OwnRows,
-    pub(crate) attn_v: OwnRows,
-    pub(crate) attn_output: OwnRows,
-    pub(crate) ffn_norm: Vec<f32>,
-    pub(crate) ffn_gate: OwnRows,
-    pub(crate) ffn_up: OwnRows,
-    pub(crate) ffn_down: OwnRows,
+    pub(crate) attn_norm: Option<Norm>,
+    pub(crate) attn_q: Linear,
+    pub(crate) attn_k: Linear,
+    pub(crate) attn_v: Linear,
+    pub(crate) attn_q_norm: Option<Vec<f32>>,
+    pub(crate) attn_k_norm: Option<Vec<f32>>,
+    pub(crate) attn_output: Linear,
+    pub(crate) attn_post_norm: Option<Vec<f32>>,
+    pub(crate) ffn_norm: Option<Norm>,
+    pub(crate) feed_forward: FeedForward,
+    pub(crate) ffn_post_norm: Option<Vec<f32>>,
+}
+
+/// A feed-forward network.
+pub(crate) enum FeedForward {
+    Dense(Expert),
+    Mixture { router: OwnRows, experts: Vec<Expert> },
+}
+
+/// A feed-forward network, or one of a mixture.
+pub(crate) struct Expert {
+    pub(crate) gate: Option<OwnRows>,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
+}
+
+/// The factors of a norm.
+pub(crate) struct Norm {
+    weight: Vec<f32>,
+    /// With it, the mean is taken away as well.
+    bias: Option<Vec<f32>>,
+}
+
+impl Norm {
+    /// `out = norm(x)`
+    pub(crate) fn apply(&self, x: &[f32], epsilon: f32, out: &mut [f32]) {
+        match &self.bias {
+            None => rms_norm(x, &self.weight, epsilon, out),
+            Some(bias) => layer_norm(x, &self.weight, bias, epsilon, out),
+        }
+    }
+}
+
+/// The rows of a matrix that this instance holds, and what is added to their products.
+pub(crate) struct Linear {
+    pub(crate) rows: OwnRows,
+    bias: Option<Vec<f32>>,
+}
+
+impl Linear {
+    /// [`OwnRows::multiply`], and the bias added.
+    pub(crate) fn multiply(&self, activations: &mut Activations, out: &mut [f32]) {
+        self.rows.multiply(activations, out);
+        if let Some(bias) = self.bias.as_ref().filter(|bias| !bias.is_empty()) {
+            out.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
+        }
+    }
 }
 
 impl Weights {
@@ -51,26 +106,37 @@ impl Weights {
         let planned = tensor::plan(gguf, config)?;
         let buffer = zeros(READ_LENGTH_MAX as usize, READING)?;
         let mut reader = Reader { source, buffer, is_arranged: tensor::is_arranged(gguf)? };
-        let mut loaded = Loaded::default();
-        grow_memory_once(planned.iter().map(|planned| own_bytes(planned, partition)).sum());
+        let mut loaded = Loaded { config, matrices: BTreeMap::new(), vectors: BTreeMap::new() };
+        grow_memory_once(planned.iter().map(|planned| own_bytes(planned, config, partition)).sum());
         for planned in planned {
             match planned.form {
                 Form::Vector { length } => {
-                    loaded.vectors.insert(planned.slot, reader.vector(planned.tensor, length)?);
+                    let mut vector = reader.vector(planned.tensor, length)?;
+                    if let Some(own) = own_elements(planned.slot, partition) {
+                        vector = vector[own].to_vec();
+                    }
+                    loaded.vectors.insert(planned.slot, vector);
                 }
                 Form::Matrix(form) => {
-                    let own = own_rows(planned.slot, partition);
+                    let own = own_rows(planned.slot, config, partition);
                     let rows = reader.rows(planned.tensor, own, form)?;
                     loaded.matrices.insert(planned.slot, rows);
                 }
             }
         }
+        let bytes = loaded.matrices.values().map(OwnRows::bytes).sum();
         Ok(Weights {
             token_embd: loaded.matrix(Slot::TokenEmbd)?,
             blocks: (0..config.blocks).map(|block| loaded.block(block)).collect::<Result<_>>()?,
-            output_norm: loaded.vector(Slot::OutputNorm)?,
+            output_norm: Norm {
+                weight: loaded.vector(Slot::OutputNorm)?,
+                bias: loaded.vectors.remove(&Slot::OutputNormBias),
+            },
             output: loaded.matrices.remove(&Slot::Output),
-            rope_freqs: loaded.vectors.remove(&Slot::RopeFreqs).unwrap_or_default(),
+            rope_freqs: loaded.vector_or_empty(Slot::RopeFreqs),
+            rope_factors_long: loaded.vector_or_empty(Slot::RopeFactorsLong),
+            rope_factors_short: loaded.vector_or_empty(Slot::RopeFactorsShort),
+            bytes,
         })
     }
 
@@ -81,13 +147,7 @@ impl Weights {
 
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> u64 {
-        let blocks = self.blocks.iter().flat_map(|block| {
-            let Block { attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down, .. } =
-                block;
-            [attn_q, attn_k, attn_v, attn_output, ffn_gate, ffn_up, ffn_down]
-        });
-        let ends = [Some(&self.token_embd), self.output.as_ref()].into_iter().flatten();
-        blocks.chain(ends).map(OwnRows::bytes).sum()
+        self.bytes
     }
 }
 
@@ -118,26 +178,47 @@ impl OwnRows {
 }
 
 /// The rows of a slot's matrix that this instance holds.
-fn own_rows(slot: Slot, partition: &Partition) -> Range<usize> {
-    use BlockSlot::{AttnK, AttnOutput, AttnQ, AttnV, FfnDown, FfnGate, FfnUp};
+fn own_rows(slot: Slot, config: &Config, partition: &Partition) -> Range<usize> {
+    use BlockSlot::{AttnK, AttnOutput, AttnQ, AttnV, FfnDown, FfnGate, FfnGateInp, FfnUp};
+    let norms_whole = config.architecture.query_key_norm == QueryKeyNorm::Whole;
     match slot {
+        // What is normed as a whole is computed as a whole.
+        Slot::Block(_, AttnQ) if norms_whole => 0..config.query_length(),
+        Slot::Block(_, AttnK) if norms_whole => 0..config.kv_length(),
         Slot::Block(_, AttnQ) => partition.query.own(),
         Slot::Block(_, AttnK | AttnV) => partition.kv.clone(),
         Slot::Block(_, FfnGate | FfnUp) => partition.feed_forward.own(),
-        Slot::Block(_, AttnOutput | FfnDown) => partition.embedding.own(),
+        Slot::Block(_, AttnOutput | FfnDown) | Slot::Expert(_, ExpertSlot::Down, _) => {
+            partition.embedding.own()
+        }
+        Slot::Expert(_, ExpertSlot::Gate | ExpertSlot::Up, _) => partition.expert.own(),
+        // So that every instance chooses the same experts.
+        Slot::Block(_, FfnGateInp) => 0..config.experts.map_or(0, |experts| experts.count),
         Slot::TokenEmbd | Slot::Output => partition.vocabulary.own(),
-        // Vectors, of which every instance holds all.
-        Slot::RopeFreqs | Slot::OutputNorm | Slot::Block(..) => 0..0,
+        _ => 0..0,
     }
 }
 
-/// About how many bytes of a tensor this instance holds.
-fn own_bytes(planned: &Planned<'_>, partition: &Partition) -> u64 {
+/// The elements of a bias that this instance holds; of other vectors each holds all.
+fn own_elements(slot: Slot, partition: &Partition) -> Option<Range<usize>> {
+    use BlockSlot::{AttnKBias, AttnOutputBias, AttnQBias, AttnVBias, FfnDownBias, FfnUpBias};
+    let Slot::Block(_, slot) = slot else { return None };
+    match slot {
+        AttnQBias => Some(partition.query.own()),
+        AttnKBias | AttnVBias => Some(partition.kv.clone()),
+        FfnUpBias => Some(partition.feed_forward.own()),
+        AttnOutputBias | FfnDownBias => Some(partition.embedding.own()),
+        _ => None,
+    }
+}
+
+/// About how many bytes of a tensor, or a part of one, this instance holds.
+fn own_bytes(planned: &Planned<'_>, config: &Config, partition: &Partition) -> u64 {
     match planned.form {
         Form::Vector { .. } => planned.tensor.size,
         Form::Matrix(form) => {
-            let own = own_rows(planned.slot, partition).len() as u64;
-            planned.tensor.size / form.rows as u64 * own
+            let own = own_rows(planned.slot, config, partition).len() as u64;
+            planned.tensor.size / form.tensor_rows as u64 * own
         }
     }
 }
@@ -151,34 +232,75 @@ fn grow_memory_once(bytes: u64) {
 }
 
 /// Tensors that wait for their place in the structure.
-#[derive(Default)]
-struct Loaded {
+struct Loaded<'a> {
+    config: &'a Config,
     matrices: BTreeMap<Slot, OwnRows>,
     vectors: BTreeMap<Slot, Vec<f32>>,
 }
 
-impl Loaded {
+impl Loaded<'_> {
     fn block(&mut self, block: usize) -> Result<Block> {
+        use BlockSlot::*;
         let slot = |slot| Slot::Block(block, slot);
+        let feed_forward = match self.config.experts {
+            None => FeedForward::Dense(Expert {
+                gate: self.matrices.remove(&slot(FfnGate)),
+                up: self.linear(slot(FfnUp), Some(slot(FfnUpBias)))?,
+                down: self.linear(slot(FfnDown), Some(slot(FfnDownBias)))?,
+            }),
+            Some(experts) => FeedForward::Mixture {
+                router: self.matrix(slot(FfnGateInp))?,
+                experts: (0..experts.count)
+                    .map(|expert| self.expert(block, expert))
+                    .collect::<Result<_>>()?,
+            },
+        };
         Ok(Block {
-            attn_norm: self.vector(slot(BlockSlot::AttnNorm))?,
-            attn_q: self.matrix(slot(BlockSlot::AttnQ))?,
-            attn_k: self.matrix(slot(BlockSlot::AttnK))?,
-            attn_v: self.matrix(slot(BlockSlot::AttnV))?,
-            attn_output: self.matrix(slot(BlockSlot::AttnOutput))?,
-            ffn_norm: self.vector(slot(BlockSlot::FfnNorm))?,
-            ffn_gate: self.matrix(slot(BlockSlot::FfnGate))?,
-            ffn_up: self.matrix(slot(BlockSlot::FfnUp))?,
-            ffn_down: self.matrix(slot(BlockSlot::FfnDown))?,
+            attn_norm: self.norm(slot(AttnNorm), slot(AttnNormBias)),
+            attn_q: self.linear(slot(AttnQ), Some(slot(AttnQBias)))?,
+            attn_k: self.linear(slot(AttnK), Some(slot(AttnKBias)))?,
+            attn_v: self.linear(slot(AttnV), Some(slot(AttnVBias)))?,
+            attn_q_norm: self.vectors.remove(&slot(AttnQNorm)),
+            attn_k_norm: self.vectors.remove(&slot(AttnKNorm)),
+            attn_output: self.linear(slot(AttnOutput), Some(slot(AttnOutputBias)))?,
+            attn_post_norm: self.vectors.remove(&slot(AttnPostNorm)),
+            ffn_norm: self.norm(slot(FfnNorm), slot(FfnNormBias)),
+            feed_forward,
+            ffn_post_norm: self.vectors.remove(&slot(FfnPostNorm)),
         })
     }
 
+    fn expert(&mut self, block: usize, expert: usize) -> Result<Expert> {
+        let slot = |slot| Slot::Expert(block, slot, expert);
+        Ok(Expert {
+            gate: Some(self.matrix(slot(ExpertSlot::Gate))?),
+            up: self.linear(slot(ExpertSlot::Up), None)?,
+            down: self.linear(slot(ExpertSlot::Down), None)?,
+        })
+    }
+
+    fn norm(&mut self, weight: Slot, bias: Slot) -> Option<Norm> {
+        let weight = self.vectors.remove(&weight)?;
+        Some(Norm { weight, bias: self.vectors.remove(&bias) })
+    }
+
+    fn linear(&mut self, rows: Slot, bias: Option<Slot>) -> Result<Linear> {
+        let bias = bias.and_then(|bias| self.vectors.remove(&bias));
+        Ok(Linear { rows: self.matrix(rows)?, bias })
+    }
+
     fn matrix(&mut self, slot: Slot) -> Result<OwnRows> {
-        self.matrices.remove(&slot).ok_or_else(|| tensor::missing(&slot.name()))
+        let matrix = self.matrices.remove(&slot);
+        matrix.ok_or_else(|| tensor::missing(&slot.name(self.config.architecture)))
     }
 
     fn vector(&mut self, slot: Slot) -> Result<Vec<f32>> {
-        self.vectors.remove(&slot).ok_or_else(|| tensor::missing(&slot.name()))
+        let vector = self.vectors.remove(&slot);
+        vector.ok_or_else(|| tensor::missing(&slot.name(self.config.architecture)))
+    }
+
+    fn vector_or_empty(&mut self, slot: Slot) -> Vec<f32> {
+        self.vectors.remove(&slot).unwrap_or_default()
     }
 }
 
@@ -193,19 +315,20 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The rows `own` of a matrix of `rows`.
+    /// The rows `own` of a matrix.
     fn rows(&mut self, tensor: &Tensor, own: Range<usize>, form: MatrixForm) -> Result<OwnRows> {
-        let MatrixForm { rows, columns, weights_type } = form;
+        let MatrixForm { first_row, tensor_rows, columns, weights_type } = form;
         if own.is_empty() {
             return Ok(OwnRows(None));
         }
+        let own = own.start + first_row..own.end + first_row;
         // Rows lie one behind another, whole blocks each.
-        let row_bytes = tensor.size / rows as u64;
+        let row_bytes = tensor.size / tensor_rows as u64;
         let mut bytes = own.start as u64 * row_bytes..own.end as u64 * row_bytes;
         let builder = Matrix::builder(weights_type, own.len(), columns);
         let mut builder = builder.map_err(|error| out_of_memory(tensor, error.0 as u64))?;
         if self.is_arranged {
-            check_groups(tensor, &own, rows)?;
+            check_groups(tensor, &own, tensor_rows)?;
             for piece in builder.whole_groups().chunks_mut(READ_LENGTH_MAX as usize) {
                 read(self.source, tensor, bytes.start, piece)?;
                 bytes.start += piece.len() as u64;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use trefoil_contract::{Error, Result};
 use trefoil_decoder::{CacheType, Decoder, Exchange, Options, agree};
-use trefoil_fixtures::{Meeting, TinyLlama, tiny_llama};
+use trefoil_fixtures::{Meeting, TinyLlama, golden, tiny_llama};
 use trefoil_generation::{Forward, Logits, Span};
 use trefoil_gguf::{Gguf, Source, TensorType};
 
@@ -134,6 +134,19 @@ fn any_number_of_instances_gives_the_same_bits() {
                     matrices.name()
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn every_architecture_has_the_same_bits_in_several_instances() {
+    for model in golden::architectures() {
+        let gguf = Gguf::read(&model.file).expect("a well-formed file");
+        let alone = Decoder::load(&gguf, &model.file, OPTIONS);
+        let expected = conversation(&mut alone.expect("a model"));
+        for size in [2, 3, 5] {
+            let found = together(&model.file, size, conversation);
+            assert!(found[0] == expected, "{size} instances differ from one: {}", model.name);
         }
     }
 }

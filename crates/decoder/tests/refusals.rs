@@ -49,6 +49,15 @@ impl Model {
         Model { values, tensors: tensors.to_vec() }
     }
 
+    /// The same of another architecture, with the same keys and tensors.
+    fn of(architecture: &str) -> Self {
+        let Model { mut values, tensors } = Model::new();
+        for (key, _) in &mut values {
+            *key = key.replace("llama.", &format!("{architecture}."));
+        }
+        Model { values, tensors }.set("general.architecture", architecture)
+    }
+
     /// Sets a value, or adds it.
     fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.values.retain(|(other, _)| other != key);
@@ -119,9 +128,10 @@ fn the_unchanged_model_loads() {
 
 #[test]
 fn refuses_unknown_architectures_with_the_list_of_known_ones() {
-    Model::new()
-        .set("general.architecture", "rwkv")
-        .refused_as_unsupported("architecture `rwkv`; this engine computes `llama`");
+    Model::new().set("general.architecture", "rwkv").refused_as_unsupported(
+        "architecture `rwkv`; this engine computes `llama`, `qwen2`, `qwen3`, `qwen3moe`, \
+             `gemma`, `gemma2`, `gemma3`, `phi3`, `olmo2`, `starcoder2`, `smollm3`, `granite`",
+    );
 }
 
 #[test]
@@ -234,12 +244,14 @@ fn refuses_heads_that_the_kernels_cannot_compute() {
 
 #[test]
 fn refuses_rope_scaling_by_name() {
-    Model::new().set("llama.rope.scaling.type", "yarn").refused_as_unsupported(
-        "key `llama.rope.scaling.type` is `yarn`; this engine computes `none`, `linear`, and the \
-         factors of a tensor `rope_freqs.weight`",
+    Model::new().set("llama.rope.scaling.type", "dynamic").refused_as_unsupported(
+        "key `llama.rope.scaling.type` is `dynamic`; this engine computes `none`, `linear`, `yarn`, \
+         `longrope`, and the factors of a tensor `rope_freqs.weight`",
     );
-    let error = Model::new().set("llama.rope.scaling.type", "linear").refused();
-    assert!(error.to_string().contains("`llama.rope.scaling.factor`"), "{error}");
+    for scaling in ["linear", "yarn"] {
+        let error = Model::new().set("llama.rope.scaling.type", scaling).refused();
+        assert!(error.to_string().contains("`llama.rope.scaling.factor`"), "{error}");
+    }
     Model::new()
         .set("llama.rope.scaling.type", "linear")
         .set("llama.rope.scaling.factor", 0.0f32)
@@ -250,10 +262,16 @@ fn refuses_rope_scaling_by_name() {
 
 #[test]
 fn refuses_features_that_the_decoder_would_leave_out() {
-    Model::new().set("llama.expert_count", 8).refused_as_unsupported(
-        "key `llama.expert_count` is 8; this engine computes `llama` models where it is 0 or \
-         absent",
+    Model::new().set("llama.final_logit_softcapping", 30.0f32).refused_as_unsupported(
+        "key `llama.final_logit_softcapping` is 30; this engine computes `llama` models where it is \
+         0 or absent",
     );
+    for (key, value) in [("expert_count", 8), ("attention.sliding_window", 16)] {
+        Model::of("granite").set(&format!("granite.{key}"), value).refused_as_unsupported(&format!(
+            "key `granite.{key}` is {value}; this engine computes `granite` models where it is 0 or \
+             absent"
+        ));
+    }
     Model::new().set("llama.attention.causal", false).refused_as_unsupported(
         "key `llama.attention.causal` is false; this engine computes `llama` models where it is \
          true or absent",
@@ -270,7 +288,7 @@ fn names_missing_tensors() {
     }
     // A block that the metadata promise.
     Model::new().set("llama.block_count", 2).refused_as_invalid(
-        "tensor `blk.1.attn_norm.weight` is missing: the file is incomplete or of another \
+        "tensor `blk.1.attn_q.weight` is missing: the file is incomplete or of another \
          architecture than its metadata say",
     );
 }
@@ -313,15 +331,72 @@ fn refuses_types_without_a_kernel_by_tensor() {
 #[test]
 fn refuses_tensors_that_the_architecture_does_not_have() {
     Model::new()
-        .tensor("blk.0.attn_q.bias", &[16], TensorType::F32)
-        .tensor("blk.0.attn_k.bias", &[8], TensorType::F32)
+        .tensor("blk.0.attn_q_norm.weight", &[4], TensorType::F32)
+        .tensor("blk.0.attn_k_norm.weight", &[4], TensorType::F32)
         .refused_as_unsupported(
-            "tensor `blk.0.attn_q.bias` and 1 more: architecture `llama` with 1 blocks has none \
+            "tensor `blk.0.attn_q_norm.weight` and 1 more: architecture `llama` with 1 blocks has none \
              of that name, so that leaving it out would compute another model",
         );
     let of_old_converters =
         Model::new().tensor("blk.0.attn_rot_embd.weight", &[2], TensorType::F32);
     assert!(of_old_converters.load(OPTIONS).is_ok());
+}
+
+#[test]
+fn refuses_experts_that_contradict_each_other() {
+    let mixture =
+        |used: u32| Model::new().set("llama.expert_count", 4).set("llama.expert_used_count", used);
+    mixture(5).refused_as_invalid(
+        "key `llama.expert_used_count` is 5: expected a whole number from 1 to 4",
+    );
+    mixture(0).refused_as_invalid(
+        "key `llama.expert_used_count` is 0: expected a whole number from 1 to 4",
+    );
+    mixture(2).refused_as_invalid(
+        "tensor `blk.0.ffn_gate_inp.weight` is missing: the file is incomplete or of another \
+         architecture than its metadata say",
+    );
+    mixture(2)
+        .tensor("blk.0.ffn_gate_inp.weight", &[16, 4], TensorType::F32)
+        .tensor("blk.0.ffn_gate_exps.weight", &[16, 24, 3], TensorType::F32)
+        .refused_as_invalid(
+            "tensor `blk.0.ffn_gate_exps.weight` has the shape [16, 24, 3]: the metadata promise \
+             [16, 24, 4]",
+        );
+    let error = Model::of("qwen3moe").refused();
+    assert!(error.to_string().contains("`qwen3moe.expert_count`"), "{error}");
+    Model::new().set("llama.expert_count", u32::MAX).refused_as_invalid(
+        "key `llama.expert_count` is 4294967295: expected a whole number from 0 to 1024",
+    );
+}
+
+#[test]
+fn refuses_patterns_of_windows_of_another_length() {
+    Model::of("gemma2")
+        .set("gemma2.attention.sliding_window", 8)
+        .set("gemma2.attention.sliding_window_pattern", Array::Bool(vec![true, false]))
+        .refused_as_invalid(
+            "key `gemma2.attention.sliding_window_pattern` is an array of 2: expected a whole \
+             number, or 1 booleans, one for each block",
+        );
+    // A window of no tokens is none.
+    let llama = Model::new().set("llama.attention.sliding_window", 0).load(OPTIONS);
+    assert_eq!(llama.expect("a model that loads").config().has_window, [false]);
+}
+
+#[test]
+fn refuses_tensors_that_an_architecture_must_have() {
+    for (architecture, tensor) in [
+        ("qwen2", "blk.0.attn_q.bias"),
+        ("qwen3", "blk.0.attn_q_norm.weight"),
+        ("gemma2", "blk.0.post_attention_norm.weight"),
+        ("phi3", "blk.0.attn_qkv.weight"),
+    ] {
+        Model::of(architecture).refused_as_invalid(&format!(
+            "tensor `{tensor}` is missing: the file is incomplete or of another architecture than \
+             its metadata say"
+        ));
+    }
 }
 
 #[test]

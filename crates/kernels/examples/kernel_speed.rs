@@ -14,7 +14,7 @@ use trefoil_kernels::{
     WeightsType, rms_norm, silu_mul, softmax,
 };
 
-use support::Random;
+use support::{Random, SCORING};
 
 /// Share of the products' root of squares by which 8-bit activations may miss.
 const TOLERANCE: f64 = 0.02;
@@ -166,7 +166,7 @@ fn rest(random: &mut Random) {
             let times = time(|| {
                 let out = black_box(&mut out);
                 cache
-                    .attend(&queries, &rows, &|_| 0..visible, 0.125, &mut scratch, out)
+                    .attend(&queries, &rows, &|_| 0..visible, SCORING, &mut scratch, out)
                     .expect("enough memory");
             });
             let what =

@@ -13,7 +13,7 @@ use trefoil_kernels::{
     silu_mul,
 };
 
-use support::Random;
+use support::{Random, SCORING};
 
 const ROWS: usize = 192;
 const COLUMNS: usize = 768;
@@ -98,7 +98,7 @@ impl Kernel {
                 for _ in 0..calls {
                     let out = black_box(&mut out);
                     cache
-                        .attend(&queries, &rows, &visible, 0.125, &mut scratch, out)
+                        .attend(&queries, &rows, &visible, SCORING, &mut scratch, out)
                         .expect("enough memory");
                 }
             }

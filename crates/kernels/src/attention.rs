@@ -9,7 +9,7 @@ pub use cache::{CacheType, HeadCache};
 
 use crate::OutOfMemory;
 use crate::arch::{Active, F32x4, Simd};
-use crate::elementwise::exp;
+use crate::elementwise::{exp, soft_capped};
 use crate::straight::unrolled;
 use cache::{CHUNK_TILES, Elements, Pair, Stored, TILE_TOKENS, with_stored};
 use element::Element;
@@ -28,6 +28,15 @@ pub struct Rows {
     pub length: usize,
     /// The elements of the group, whole heads.
     pub group: Range<usize>,
+}
+
+/// What makes a score of the product of a query and a key.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scoring {
+    /// Factor.
+    pub scale: f32,
+    /// Bound that [`soft_cap`](crate::soft_cap()) then keeps scores within; 0 for none.
+    pub soft_cap: f32,
 }
 
 /// Memory for intermediate results, kept between calls.
@@ -49,9 +58,8 @@ struct Tiles {
 }
 
 impl HeadCache {
-    /// `out[h] = sum over t of softmax(scale * query[h] . key[t]) * value[t]` for every query head
-    /// `h` of the group in every row, over the cached tokens that `visible` gives for the row's
-    /// number.
+    /// `out[h] = sum over t of softmax(score(query[h] . key[t])) * value[t]` for every query head `h`
+    /// of the group in every row, over the cached tokens that `visible` gives for the row's number.
     ///
     /// A result does not depend on which rows are computed together.
     /// # Errors
@@ -64,11 +72,11 @@ impl HeadCache {
         queries: &[f32],
         rows: &Rows,
         visible: &dyn Fn(usize) -> Range<usize>,
-        scale: f32,
+        scoring: Scoring,
         scratch: &mut AttentionScratch,
         out: &mut [f32],
     ) -> Result<(), OutOfMemory> {
-        self.attend_with::<Active>(queries, rows, visible, scale, scratch, out)
+        self.attend_with::<Active>(queries, rows, visible, scoring, scratch, out)
     }
 
     pub(crate) fn attend_with<S: Simd>(
@@ -76,7 +84,7 @@ impl HeadCache {
         queries: &[f32],
         rows: &Rows,
         visible: &dyn Fn(usize) -> Range<usize>,
-        scale: f32,
+        scoring: Scoring,
         scratch: &mut AttentionScratch,
         out: &mut [f32],
     ) -> Result<(), OutOfMemory> {
@@ -105,7 +113,7 @@ impl HeadCache {
         };
         let mut first = 0;
         while first < count {
-            let block = Block { first, place: &place, range: &range, scale };
+            let block = Block { first, place: &place, range: &range, scoring };
             let size = (count - first).min(BLOCK_QUERIES);
             with_stored!(&self.elements, stored => match size {
                 1 => stored.attend::<S, 1>(self.head_size, &block, queries, scratch, out)?,
@@ -126,7 +134,7 @@ struct Block<'a> {
     place: &'a dyn Fn(usize) -> Range<usize>,
     /// What a query attends to.
     range: &'a dyn Fn(usize) -> Range<usize>,
-    scale: f32,
+    scoring: Scoring,
 }
 
 impl<E: Element> Stored<E> {
@@ -157,7 +165,13 @@ impl<E: Element> Stored<E> {
                 splatted[query] = [*x * E::SHARE; 4];
             }
         }
-        self.scores::<S, Q>(splatted, tiles, block.scale * E::SHARE, scores);
+        let Scoring { scale, soft_cap } = block.scoring;
+        self.scores::<S, Q>(splatted, tiles, scale * E::SHARE, scores);
+        if soft_cap > 0.0 {
+            for scores in scores.as_flattened_mut() {
+                soft_capped::<S>(S::F::load(scores), soft_cap).store(scores);
+            }
+        }
         let origin = first * TILE_TOKENS;
         for (query, range) in ranges.iter().enumerate() {
             for hidden in [origin..range.start, range.end..origin + tiles.count * TILE_TOKENS] {

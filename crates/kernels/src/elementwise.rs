@@ -21,6 +21,43 @@ pub fn silu_mul(gate: &mut [f32], up: &[f32]) {
     silu_mul_with::<Active>(gate, up);
 }
 
+/// [`rms_norm`] with `x` as `out`.
+/// # Panics
+/// Unless both have the same length.
+pub fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
+    rms_norm_in_place_with::<Active>(x, weight, eps);
+}
+
+/// `out[i] = (x[i] - mean) * weight[i] / sqrt(variance + eps) + bias[i]`.
+/// # Panics
+/// Unless all have the same length.
+pub fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    layer_norm_with::<Active>(x, weight, bias, eps, out);
+}
+
+/// `gate[i] = gelu(gate[i]) * up[i]` with [`gelu`].
+/// # Panics
+/// Unless both have the same length.
+pub fn gelu_mul(gate: &mut [f32], up: &[f32]) {
+    gelu_mul_with::<Active>(gate, up);
+}
+
+/// `x[i] = x[i] / 2 * (1 + tanh(sqrt(2 / pi) * (x[i] + 0.044715 * x[i]^3)))` (Hendrycks and Gimpel,
+/// 2016, arXiv:1606.08415).
+pub fn gelu(x: &mut [f32]) {
+    gelu_with::<Active>(x);
+}
+
+/// `x[i] = cap * tanh(x[i] / cap)`, which lies between `-cap` and `cap`.
+pub fn soft_cap(x: &mut [f32], cap: f32) {
+    soft_cap_with::<Active>(x, cap);
+}
+
+/// `x[i] *= factor`.
+pub fn scale(x: &mut [f32], factor: f32) {
+    map::<Active>(x, |x| x * <Active as Simd>::F::splat(factor));
+}
+
 /// `x[i] += y[i]`.
 /// # Panics
 /// Unless both have the same length.
@@ -30,7 +67,7 @@ pub fn add(x: &mut [f32], y: &[f32]) {
 
 pub(crate) fn rms_norm_with<S: Simd>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     assert!(x.len() == weight.len() && x.len() == out.len(), "vectors of one length");
-    let factor = S::F::splat(1.0 / (sum_of_squares::<S>(x) / x.len() as f32 + eps).sqrt());
+    let factor = S::F::splat(inverse_root::<S>(x, eps));
     let (vectors, rest) = x.as_chunks::<4>();
     let (weight_vectors, weight_rest) = weight.as_chunks::<4>();
     let (out_vectors, out_rest) = out.as_chunks_mut::<4>();
@@ -41,19 +78,43 @@ pub(crate) fn rms_norm_with<S: Simd>(x: &[f32], weight: &[f32], eps: f32, out: &
     store_first::<S>(last, out_rest);
 }
 
-/// Sixteen partial sums, then the sums of these.
-fn sum_of_squares<S: Simd>(x: &[f32]) -> f32 {
+pub(crate) fn rms_norm_in_place_with<S: Simd>(x: &mut [f32], weight: &[f32], eps: f32) {
+    let factor = S::F::splat(inverse_root::<S>(x, eps));
+    zip::<S>(x, weight, |x, weight| x * factor * weight);
+}
+
+pub(crate) fn layer_norm_with<S: Simd>(
+    x: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    eps: f32,
+    out: &mut [f32],
+) {
+    let mean = sums::<S>(x, |sum, x| sum + x) / x.len() as f32;
+    out.copy_from_slice(x);
+    map::<S>(out, |x| x - S::F::splat(mean));
+    rms_norm_in_place_with::<S>(out, weight, eps);
+    zip::<S>(out, bias, |x, bias| x + bias);
+}
+
+/// `1 / sqrt(mean of x^2 + eps)`
+fn inverse_root<S: Simd>(x: &[f32], eps: f32) -> f32 {
+    let squares = sums::<S>(x, |sum, x| S::mul_add(x, x, sum));
+    1.0 / (squares / x.len() as f32 + eps).sqrt()
+}
+
+/// Sixteen partial sums of what `add` adds, then the sums of these.
+#[inline(always)]
+fn sums<S: Simd>(x: &[f32], add: impl Fn(S::F, S::F) -> S::F) -> f32 {
     let mut sums = [S::F::splat(0.0); 4];
     let (chunks, rest) = x.as_chunks::<16>();
     for chunk in chunks {
         for (sum, vector) in sums.iter_mut().zip(chunk.as_chunks().0) {
-            let vector = S::F::load(vector);
-            *sum = S::mul_add(vector, vector, *sum);
+            *sum = add(*sum, S::F::load(vector));
         }
     }
     for (sum, vector) in sums.iter_mut().zip(rest.chunks(4)) {
-        let vector = padded::<S>(vector, 0.0);
-        *sum = S::mul_add(vector, vector, *sum);
+        *sum = add(*sum, padded::<S>(vector, 0.0));
     }
     ((sums[0] + sums[1]) + (sums[2] + sums[3])).sum()
 }
@@ -87,6 +148,34 @@ pub(crate) fn silu_mul_with<S: Simd>(gate: &mut [f32], up: &[f32]) {
     let one = S::F::splat(1.0);
     let zero = S::F::splat(0.0);
     zip::<S>(gate, up, |gate, up| gate / (one + exp::<S>(zero - gate)) * up);
+}
+
+pub(crate) fn gelu_mul_with<S: Simd>(gate: &mut [f32], up: &[f32]) {
+    zip::<S>(gate, up, |gate, up| gelu_of::<S>(gate) * up);
+}
+
+pub(crate) fn gelu_with<S: Simd>(x: &mut [f32]) {
+    map::<S>(x, gelu_of::<S>);
+}
+
+/// `(1 + tanh(y)) / 2` is `1 / (1 + exp(-2 * y))`.
+#[inline(always)]
+fn gelu_of<S: Simd>(x: S::F) -> S::F {
+    let c = S::F::splat;
+    // -2 * sqrt(2 / pi), and that times 0.044715.
+    let exponent = x * S::mul_add(x * x, c(-0.071_354_814), c(-1.595_769));
+    x / (c(1.0) + exp::<S>(exponent))
+}
+
+pub(crate) fn soft_cap_with<S: Simd>(x: &mut [f32], cap: f32) {
+    map::<S>(x, |x| soft_capped::<S>(x, cap));
+}
+
+/// `tanh(y)` is `1 - 2 / (1 + exp(2 * y))`.
+#[inline(always)]
+pub(crate) fn soft_capped<S: Simd>(x: S::F, cap: f32) -> S::F {
+    let c = S::F::splat;
+    c(cap) - c(2.0 * cap) / (c(1.0) + exp::<S>(x * c(2.0 / cap)))
 }
 
 pub(crate) fn add_with<S: Simd>(x: &mut [f32], y: &[f32]) {

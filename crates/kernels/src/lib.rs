@@ -24,8 +24,11 @@ mod straight;
 mod tests;
 
 pub use activations::Activations;
-pub use attention::{AttentionScratch, CacheType, HeadCache, Rows};
-pub use elementwise::{add, rms_norm, silu_mul, softmax};
+pub use attention::{AttentionScratch, CacheType, HeadCache, Rows, Scoring};
+pub use elementwise::{
+    add, gelu, gelu_mul, layer_norm, rms_norm, rms_norm_in_place, scale, silu_mul, soft_cap,
+    softmax,
+};
 pub use formats::{GROUP_ROWS, LAYOUT_VERSION};
 pub use matrix::{Matrix, MatrixBuilder, OutOfMemory, WeightsType};
 pub use rope::{RopeLayout, rope};

@@ -51,6 +51,11 @@ impl Peers {
     }
 }
 
+/// A Python that has llama.cpp, built where it is missing.
+pub(crate) fn python() -> Result<PathBuf> {
+    llama(&cache()?.join("peers"))
+}
+
 fn llama(folder: &Path) -> Result<PathBuf> {
     let venv = folder.join(LLAMA.replace("==", "-"));
     let python = venv.join("bin").join("python");

@@ -1,6 +1,9 @@
 //! What the examples measure with.
 
-use trefoil_kernels::{Matrix, WeightsType};
+use trefoil_kernels::{Matrix, Scoring, WeightsType};
+
+/// Of heads of 64 elements.
+pub(crate) const SCORING: Scoring = Scoring { scale: 0.125, soft_cap: 0.0 };
 
 /// xorshift64.
 pub(crate) struct Random(pub(crate) u64);

@@ -3,7 +3,7 @@ use std::ops::Range;
 use super::{Random, assert_close, bits, for_each_set, is_exact};
 use crate::arch::Simd;
 use crate::arch::scalar::Scalar;
-use crate::{AttentionScratch, CacheType, HeadCache, Rows};
+use crate::{AttentionScratch, CacheType, HeadCache, Rows, Scoring};
 
 /// Share of the largest value.
 const TOLERANCE: f64 = 2e-6;
@@ -13,7 +13,7 @@ struct Case {
     keys: Vec<Vec<f32>>,
     values: Vec<Vec<f32>>,
     queries: Vec<f32>,
-    scale: f32,
+    scoring: Scoring,
 }
 
 impl Case {
@@ -24,7 +24,7 @@ impl Case {
             keys: vectors(),
             values: vectors(),
             queries: random.numbers(heads * head_size).iter().map(|x| x * 3.0).collect(),
-            scale: 1.0 / (head_size as f32).sqrt(),
+            scoring: Scoring { scale: 1.0 / (head_size as f32).sqrt(), soft_cap: 0.0 },
         }
     }
 
@@ -59,7 +59,7 @@ impl Case {
                 &self.queries,
                 &rows,
                 &|_| range.clone(),
-                self.scale,
+                self.scoring,
                 &mut scratch,
                 &mut out,
             )
@@ -72,7 +72,11 @@ impl Case {
         for query in self.queries.chunks(self.head_size) {
             let score = |key: &Vec<f32>| {
                 let products = key.iter().zip(query).map(|(k, q)| f64::from(*k) * f64::from(*q));
-                products.sum::<f64>() * f64::from(self.scale)
+                let score = products.sum::<f64>() * f64::from(self.scoring.scale);
+                match f64::from(self.scoring.soft_cap) {
+                    0.0 => score,
+                    cap => cap * (score / cap).tanh(),
+                }
             };
             let weights: Vec<f64> =
                 self.keys[range.clone()].iter().map(|key| score(key).exp()).collect();
@@ -122,8 +126,11 @@ fn half_precision_rounds_to_nearest_and_saturates() {
         let mut cache = HeadCache::new(4, CacheType::F16);
         cache.append(&[0.0; 4], &[key; 4]).expect("a small cache");
         let mut out = [f32::NAN; 4];
+        let scoring = Scoring { scale: 1.0, soft_cap: 0.0 };
         let (rows, mut scratch) = (Rows { length: 4, group: 0..4 }, AttentionScratch::default());
-        cache.attend(&[0.0; 4], &rows, &|_| 0..1, 1.0, &mut scratch, &mut out).expect("one score");
+        cache
+            .attend(&[0.0; 4], &rows, &|_| 0..1, scoring, &mut scratch, &mut out)
+            .expect("one score");
         let expected = to_half_and_back(key.clamp(-65504.0, 65504.0));
         assert_eq!(out, [expected; 4], "{key:e}");
     }
@@ -146,7 +153,7 @@ fn rows_computed_together_have_the_bits_that_they_have_alone() {
                     let mut out = vec![7.0; queries.len()];
                     let visible = |row: usize| (row + first) % 2..30 + first + row;
                     let done = cache.attend_with::<S>(
-                        queries, &rows, &visible, case.scale, &mut scratch, &mut out,
+                        queries, &rows, &visible, case.scoring, &mut scratch, &mut out,
                     );
                     done.expect("few scores");
                     out
@@ -203,6 +210,16 @@ fn tokens_after_a_truncation_replace_the_old_ones() {
         }
         new.append(&mut cache, kept);
         new.check(&cache, 0..kept + 70);
+    }
+}
+
+#[test]
+fn scores_are_capped_before_the_softmax() {
+    let mut random = Random(36);
+    for soft_cap in [0.5, 3.0, 50.0] {
+        let mut case = Case::random(16, 5, 70, &mut random);
+        case.scoring.soft_cap = soft_cap;
+        case.check(&case.cache(CacheType::F32), 3..70);
     }
 }
 

@@ -3,7 +3,8 @@ use crate::RopeLayout;
 use crate::arch::scalar::Scalar;
 use crate::arch::{F32x4, Simd};
 use crate::elementwise::{
-    EXP_ERROR_MAX, add_with, exp, rms_norm_with, silu_mul_with, softmax_with,
+    EXP_ERROR_MAX, add_with, exp, gelu_mul_with, gelu_with, layer_norm_with,
+    rms_norm_in_place_with, rms_norm_with, silu_mul_with, soft_cap_with, softmax_with,
 };
 use crate::rope::rope_with;
 
@@ -11,6 +12,12 @@ use crate::rope::rope_with;
 const NORM_TOLERANCE: f64 = 5e-7;
 const SOFTMAX_TOLERANCE: f64 = 1e-6;
 const SILU_TOLERANCE: f64 = 5e-7;
+/// Of the largest value: the means are differences.
+const LAYER_NORM_TOLERANCE: f64 = 2e-6;
+/// Share of the input; the exponent's rounding errors grow with it.
+const GELU_TOLERANCE: f64 = 2e-6;
+/// Share of the cap, whose difference the result is.
+const SOFT_CAP_TOLERANCE: f64 = 3e-7;
 const ROPE_TOLERANCE: f64 = 2e-7;
 
 /// Every length modulo the vectors' and chunks' sizes.
@@ -119,6 +126,85 @@ fn rms_norm_divides_by_the_root_of_the_mean_square() {
             for ((out, x), weight) in out.iter().zip(&x).zip(&weight) {
                 let expected = f64::from(*x) * factor * f64::from(*weight);
                 assert_close(*out, expected, expected.abs().max(1e-30), NORM_TOLERANCE, S::NAME);
+            }
+        });
+    }
+}
+
+#[test]
+fn rms_norm_in_place_gives_the_same_bits() {
+    let mut random = Random(15);
+    for length in LENGTHS {
+        let (x, weight) = (random.numbers(length), random.numbers(length));
+        for_each_set!(S => {
+            let (mut expected, mut out) = (vec![f32::NAN; length], x.clone());
+            rms_norm_with::<S>(&x, &weight, 1e-6, &mut expected);
+            rms_norm_in_place_with::<S>(&mut out, &weight, 1e-6);
+            assert_eq!(bits(&out), bits(&expected), "{length} in {}", S::NAME);
+        });
+    }
+}
+
+#[test]
+fn layer_norm_also_takes_the_mean_away() {
+    let mut random = Random(16);
+    let eps = 1e-5;
+    for length in LENGTHS.chain([576]) {
+        let x: Vec<f32> = random.numbers(length).iter().map(|x| x + 3.0).collect();
+        let (weight, bias) = (random.numbers(length), random.numbers(length));
+        let mean = x.iter().map(|x| f64::from(*x)).sum::<f64>() / length as f64;
+        let squares = x.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>();
+        let factor = 1.0 / (squares / length as f64 + f64::from(eps)).sqrt();
+        let mut scalar = vec![f32::NAN; length];
+        layer_norm_with::<Scalar>(&x, &weight, &bias, eps, &mut scalar);
+        for_each_set!(S => {
+            let mut out = vec![f32::NAN; length];
+            layer_norm_with::<S>(&x, &weight, &bias, eps, &mut out);
+            if is_exact::<S>() {
+                assert_eq!(bits(&out), bits(&scalar), "{length} in {}", S::NAME);
+            }
+            for (index, out) in out.iter().enumerate() {
+                let normed = (f64::from(x[index]) - mean) * factor;
+                let expected = normed * f64::from(weight[index]) + f64::from(bias[index]);
+                // A single element is its own mean; what rounding leaves of it is magnified.
+                assert_close(*out, expected, 1.0 + factor, LAYER_NORM_TOLERANCE, S::NAME);
+            }
+        });
+    }
+}
+
+#[test]
+fn gelu_and_soft_cap_follow_their_formulas() {
+    let mut random = Random(17);
+    for length in LENGTHS {
+        let x: Vec<f32> = random.numbers(length).iter().map(|x| x * 30.0).collect();
+        let up = random.numbers(length);
+        let expected = x.iter().map(|x| {
+            let x = f64::from(*x);
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            (x / 2.0 * (1.0 + inner.tanh()), 7.0 * (x / 7.0).tanh())
+        });
+        let expected: Vec<(f64, f64)> = expected.collect();
+        let compute = |gelu: &dyn Fn(&mut [f32]), cap: &dyn Fn(&mut [f32])| {
+            let (mut gelus, mut capped) = (x.clone(), x.clone());
+            gelu(&mut gelus);
+            cap(&mut capped);
+            [gelus, capped]
+        };
+        let scalar = compute(&gelu_with::<Scalar>, &|x| soft_cap_with::<Scalar>(x, 7.0));
+        for_each_set!(S => {
+            let [gelus, capped] = compute(&gelu_with::<S>, &|x| soft_cap_with::<S>(x, 7.0));
+            let mut gated = x.clone();
+            gelu_mul_with::<S>(&mut gated, &up);
+            if is_exact::<S>() {
+                assert_eq!([bits(&gelus), bits(&capped)], [bits(&scalar[0]), bits(&scalar[1])]);
+            }
+            for (index, (gelu, cap)) in expected.iter().enumerate() {
+                let scale = f64::from(x[index].abs());
+                assert_close(gelus[index], *gelu, scale, GELU_TOLERANCE, S::NAME);
+                let product = gelu * f64::from(up[index]);
+                assert_close(gated[index], product, scale, GELU_TOLERANCE, S::NAME);
+                assert_close(capped[index], *cap, 7.0, SOFT_CAP_TOLERANCE, S::NAME);
             }
         });
     }

@@ -1,0 +1,407 @@
+"""Makes a tiny random model of each architecture, and what llama.cpp computes with it.
+
+golden.py DIRECTORY [NAME ...] writes NAME.gguf and NAME.json. `cargo xtask golden` runs it with the
+versions of `gguf` and `llama-cpp-python` that it needs.
+"""
+
+import ctypes
+import json
+import sys
+from pathlib import Path
+
+import gguf
+import llama_cpp as ll
+import numpy as np
+
+EMBEDDING = 32
+HEADS = 4
+KV_HEADS = 2
+HEAD = 8
+FEED_FORWARD = 48
+CONTEXT = 128
+# Tokens of the prompt; those before the last few fill windows and caches.
+PROMPT = 44
+# Places in the prompt whose logits are kept.
+PLACES = [0, 1, 6, 23, 43]
+
+# Kept here: llama.cpp goes on calling it.
+WARNINGS = []
+
+
+@ll.llama_log_callback
+def log(level, text, _):
+    if level >= 3:
+        WARNINGS.append(text.decode(errors="replace"))
+
+
+ll.llama_log_set(log, ctypes.c_void_p(0))
+
+
+def byte_letters():
+    """The visible characters that stand for bytes in byte-level BPE."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
+
+
+def bpe_vocabulary(writer, pre="default"):
+    letters = byte_letters()
+    merges = ["Ġ t", "h e", "i n", "Ġt he", "e r", "o n", "Ġ a", "Ġ Ġ"]
+    tokens = ["<|end|>", "<|user|>"] + letters + [merge.replace(" ", "") for merge in merges]
+    tokens += [f"<|spare {index}|>" for index in range(-len(tokens) % 16)]
+    types = [3, 3] + [1] * (len(tokens) - 2)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+    return len(tokens)
+
+
+class Model:
+    """A model under construction: keys, tensors, and how its weights are drawn."""
+
+    def __init__(self, path, arch, blocks, seed):
+        self.arch, self.blocks = arch, blocks
+        self.random = np.random.default_rng(seed)
+        self.writer = gguf.GGUFWriter(path, arch)
+        self.vocabulary = 0
+
+    def key(self, name, value):
+        name = f"{self.arch}.{name}"
+        if isinstance(value, bool):
+            self.writer.add_bool(name, value)
+        elif isinstance(value, int):
+            self.writer.add_uint32(name, value)
+        elif isinstance(value, float):
+            self.writer.add_float32(name, value)
+        elif isinstance(value, str):
+            self.writer.add_string(name, value)
+        else:
+            self.writer.add_array(name, value)
+
+    def keys(self, **more):
+        keys = {
+            "context_length": CONTEXT,
+            "embedding_length": EMBEDDING,
+            "block_count": self.blocks,
+            "feed_forward_length": FEED_FORWARD,
+            "attention.head_count": HEADS,
+            "attention.head_count_kv": KV_HEADS,
+            "attention.layer_norm_rms_epsilon": 1e-5,
+            "rope.dimension_count": HEAD,
+            "rope.freq_base": 10000.0,
+        }
+        keys.update({name.replace("__", "."): value for name, value in more.items()})
+        for name, value in keys.items():
+            if value is not None:
+                self.key(name, value)
+
+    def tensor(self, name, values, kind=None):
+        values = np.ascontiguousarray(values, dtype=np.float32)
+        if kind is None:
+            self.writer.add_tensor(name, values)
+        else:
+            self.writer.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
+
+    def matrix(self, name, columns, rows, gain=1.5, kind=None):
+        """Rows that keep the size of what they are multiplied with, times the gain."""
+        values = self.random.standard_normal((rows, columns)) * gain / np.sqrt(columns)
+        self.tensor(name + ".weight", values, kind)
+
+    def experts(self, name, count, columns, rows, gain=1.5):
+        values = self.random.standard_normal((count, rows, columns)) * gain / np.sqrt(columns)
+        self.tensor(name + ".weight", values)
+
+    def norm(self, name, length=EMBEDDING, bias=False):
+        self.tensor(name + ".weight", 1 + 0.3 * self.random.standard_normal(length))
+        if bias:
+            self.bias(name, length)
+
+    def bias(self, name, length):
+        self.tensor(name + ".bias", 0.3 * self.random.standard_normal(length))
+
+    def ends(self, tied=False, bias=False, norm=True):
+        self.matrix("token_embd", EMBEDDING, self.vocabulary, gain=EMBEDDING**0.5)
+        if norm:
+            self.norm("output_norm", bias=bias)
+        if not tied:
+            self.matrix("output", EMBEDDING, self.vocabulary, gain=2.0)
+
+    def attention(self, block, bias="", qk_norm=0, fused=False, out_bias=False):
+        """`bias` names those of q, k and v that have one; `qk_norm` is 0, or 1 for norms of heads,
+        or 2 for norms of all heads together."""
+        at = f"blk.{block}.attn_"
+        widths = {"q": HEADS * HEAD, "k": KV_HEADS * HEAD, "v": KV_HEADS * HEAD}
+        if fused:
+            self.matrix(at + "qkv", EMBEDDING, sum(widths.values()))
+        else:
+            for name, width in widths.items():
+                self.matrix(at + name, EMBEDDING, width)
+                if name in bias:
+                    self.bias(at + name, width)
+        for name in "qk" if qk_norm else "":
+            self.norm(at + name + "_norm", HEAD if qk_norm == 1 else widths[name])
+        self.matrix(at + "output", HEADS * HEAD, EMBEDDING)
+        if out_bias:
+            self.bias(at + "output", EMBEDDING)
+
+    def feed_forward(self, block, gated=True, fused=False, bias=False):
+        at = f"blk.{block}.ffn_"
+        if gated and not fused:
+            self.matrix(at + "gate", EMBEDDING, FEED_FORWARD)
+        self.matrix(at + "up", EMBEDDING, FEED_FORWARD * (2 if fused else 1))
+        self.matrix(at + "down", FEED_FORWARD, EMBEDDING)
+        if bias:
+            self.bias(at + "up", FEED_FORWARD)
+            self.bias(at + "down", EMBEDDING)
+
+    def sparse_feed_forward(self, block, experts, length):
+        at = f"blk.{block}.ffn_"
+        self.matrix(at + "gate_inp", EMBEDDING, experts)
+        self.experts(at + "gate_exps", experts, EMBEDDING, length)
+        self.experts(at + "up_exps", experts, EMBEDDING, length)
+        self.experts(at + "down_exps", experts, length, EMBEDDING)
+
+    def finish(self):
+        self.writer.write_header_to_file()
+        self.writer.write_kv_data_to_file()
+        self.writer.write_tensors_to_file()
+        self.writer.close()
+
+
+def plain(model, attention={}, feed_forward={}, norms=("attn_norm", "ffn_norm"), bias=False):
+    for block in range(model.blocks):
+        for norm in norms:
+            model.norm(f"blk.{block}.{norm}", bias=bias)
+        model.attention(block, **attention)
+        model.feed_forward(block, **feed_forward)
+
+
+def llama(model, **keys):
+    model.keys(**keys)
+    model.ends()
+    plain(model)
+
+
+def llama3(model):
+    llama(model, rope__freq_base=500000.0)
+    model.tensor("rope_freqs.weight", [1.0, 1.5, 4.0, 8.0])
+
+
+def mixtral(model):
+    model.keys(expert_count=4, expert_used_count=2)
+    model.ends()
+    for block in range(model.blocks):
+        model.norm(f"blk.{block}.attn_norm")
+        model.norm(f"blk.{block}.ffn_norm")
+        model.attention(block)
+        model.sparse_feed_forward(block, 4, FEED_FORWARD)
+
+
+def granite(model):
+    llama(
+        model,
+        embedding_scale=3.0,
+        residual_scale=0.4,
+        attention__scale=0.2,
+        logit_scale=1.5,
+    )
+
+
+def qwen2(model):
+    model.keys()
+    model.ends(tied=True)
+    plain(model, attention={"bias": "qkv"})
+
+
+def qwen3(model):
+    model.keys(attention__key_length=HEAD, attention__value_length=HEAD)
+    model.ends()
+    plain(model, attention={"qk_norm": 1})
+
+
+def qwen3moe(model):
+    model.keys(
+        attention__key_length=HEAD,
+        attention__value_length=HEAD,
+        expert_count=6,
+        expert_used_count=3,
+        expert_feed_forward_length=32,
+    )
+    model.ends()
+    for block in range(model.blocks):
+        model.norm(f"blk.{block}.attn_norm")
+        model.norm(f"blk.{block}.ffn_norm")
+        model.attention(block, qk_norm=1)
+        model.sparse_feed_forward(block, 6, 32)
+
+
+def gemma(model):
+    model.keys(attention__key_length=HEAD, attention__value_length=HEAD)
+    model.ends(tied=True)
+    plain(model)
+
+
+GEMMA_NORMS = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
+
+
+def gemma2(model):
+    model.keys(
+        attention__key_length=HEAD,
+        attention__value_length=HEAD,
+        attention__sliding_window=10,
+        attn_logit_softcapping=20.0,
+        final_logit_softcapping=5.0,
+    )
+    model.ends(tied=True)
+    plain(model, norms=GEMMA_NORMS)
+
+
+def gemma3(model):
+    model.keys(
+        attention__key_length=HEAD,
+        attention__value_length=HEAD,
+        attention__sliding_window=10,
+        rope__freq_base=1000000.0,
+        rope__scaling__type="linear",
+        rope__scaling__factor=8.0,
+    )
+    model.ends(tied=True)
+    plain(model, attention={"qk_norm": 1}, norms=GEMMA_NORMS)
+
+
+def phi3(model):
+    model.keys(attention__sliding_window=10)
+    model.ends()
+    plain(model, attention={"fused": True}, feed_forward={"fused": True})
+
+
+def phi3_long(model):
+    model.keys(
+        rope__scaling__original_context_length=64, rope__scaling__attn_factor=1.2, context_length=256
+    )
+    model.ends()
+    plain(model, attention={"fused": True}, feed_forward={"fused": True})
+    model.tensor("rope_factors_long.weight", [1.1, 2.0, 5.0, 9.0])
+    model.tensor("rope_factors_short.weight", [1.0, 1.1, 1.3, 1.7])
+
+
+def olmo2(model):
+    model.keys()
+    model.ends()
+    plain(model, attention={"qk_norm": 2}, norms=("post_attention_norm", "post_ffw_norm"))
+
+
+def starcoder2(model):
+    model.keys(attention__layer_norm_rms_epsilon=None, attention__layer_norm_epsilon=1e-5)
+    model.ends(bias=True)
+    plain(
+        model,
+        attention={"bias": "qkv", "out_bias": True},
+        feed_forward={"gated": False, "bias": True},
+        bias=True,
+    )
+
+
+# Name: architecture, blocks, builder.
+MODELS = {
+    "llama": ("llama", 2, llama),
+    "llama-linear": (
+        "llama",
+        2,
+        lambda model: llama(model, rope__scaling__type="linear", rope__scaling__factor=4.0),
+    ),
+    "llama-yarn": (
+        "llama",
+        2,
+        lambda model: llama(
+            model,
+            rope__scaling__type="yarn",
+            rope__scaling__factor=4.0,
+            rope__scaling__original_context_length=32,
+        ),
+    ),
+    "llama3": ("llama", 2, llama3),
+    "mixtral": ("llama", 2, mixtral),
+    "smollm3": ("smollm3", 4, llama),
+    "granite": ("granite", 2, granite),
+    "qwen2": ("qwen2", 2, qwen2),
+    "qwen3": ("qwen3", 2, qwen3),
+    "qwen3moe": ("qwen3moe", 2, qwen3moe),
+    "gemma": ("gemma", 2, gemma),
+    "gemma2": ("gemma2", 4, gemma2),
+    "gemma3": ("gemma3", 7, gemma3),
+    "phi3": ("phi3", 2, phi3),
+    "phi3-long": ("phi3", 2, phi3_long),
+    "olmo2": ("olmo2", 2, olmo2),
+    "starcoder2": ("starcoder2", 2, starcoder2),
+}
+
+
+def build(name, path):
+    arch, blocks, builder = MODELS[name]
+    model = Model(path, arch, blocks, seed=list(MODELS).index(name))
+    model.vocabulary = bpe_vocabulary(model.writer)
+    builder(model)
+    model.finish()
+
+
+def logits(path, tokens):
+    WARNINGS.clear()
+    model = ll.llama_model_load_from_file(str(path).encode(), ll.llama_model_default_params())
+    if not model:
+        raise SystemExit(f"{path}: " + "".join(WARNINGS))
+    params = ll.llama_context_default_params()
+    params.n_ctx = CONTEXT
+    params.n_batch = params.n_ubatch = len(tokens)
+    params.n_threads = params.n_threads_batch = 1
+    params.type_k = params.type_v = ll.GGML_TYPE_F32
+    params.flash_attn_type = ll.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    context = ll.llama_init_from_model(model, params)
+    if not context:
+        raise SystemExit(f"{path}: " + "".join(WARNINGS))
+    vocabulary = ll.llama_vocab_n_tokens(ll.llama_model_get_vocab(model))
+    batch = ll.llama_batch_init(len(tokens), 0, 1)
+    batch.n_tokens = len(tokens)
+    for index, token in enumerate(tokens):
+        batch.token[index] = token
+        batch.pos[index] = index
+        batch.n_seq_id[index] = 1
+        batch.seq_id[index][0] = 0
+        batch.logits[index] = 1
+    if ll.llama_decode(context, batch) != 0:
+        raise SystemExit(f"{path}: llama_decode failed")
+    rows = []
+    for place in PLACES:
+        row = ll.llama_get_logits_ith(context, place)
+        rows.append(np.ctypeslib.as_array(row, (vocabulary,)).astype(np.float32).copy())
+    ll.llama_batch_free(batch)
+    ll.llama_free(context)
+    ll.llama_model_free(model)
+    return rows
+
+
+def main():
+    directory = Path(sys.argv[1])
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in sys.argv[2:] or MODELS:
+        path = directory / f"{name}.gguf"
+        build(name, path)
+        tokens = [int(token) for token in np.random.default_rng(1).integers(2, 258, PROMPT)]
+        rows = logits(path, tokens)
+        deviation = float(np.std(rows))
+        print(f"{name}: {path.stat().st_size} bytes, logits deviate by {deviation:.2f}")
+        if not 0.8 < deviation < 20:
+            raise SystemExit(f"{name}: logits deviate by {deviation}")
+        golden = {
+            "tokens": tokens,
+            "places": PLACES,
+            "logits": [[float(f"{value:.7g}") for value in row] for row in rows],
+        }
+        (directory / f"{name}.json").write_text(json.dumps(golden) + "\n")
+
+
+main()

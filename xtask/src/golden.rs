@@ -1,0 +1,24 @@
+//! Remakes the golden data that come from generated models.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::bench::peers;
+use crate::{command, root};
+
+/// Writes the models.
+const GGUF: &str = "gguf==0.19.0";
+
+/// Runs `golden/golden.py`: tiny random models, and what llama.cpp computes with them. `names`
+/// chooses some.
+pub(crate) fn make(names: &[String]) -> Result<()> {
+    let python = peers::python()?;
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", GGUF]);
+    command::run_quietly(&mut pip)?;
+    let mut golden = Command::new(&python);
+    golden.arg(root().join("xtask/golden/golden.py"));
+    golden.arg(root().join("tests/reference/architectures")).args(names);
+    command::run(&mut golden)
+}
