@@ -39,6 +39,7 @@ const KERNEL_FEATURES: &[(&str, &str)] = &[
 struct Session {
     all: bool,
     smollm2: std::path::PathBuf,
+    gemma3: std::path::PathBuf,
     runtimes: Runtimes,
     /// Only for what `--all` adds.
     wasmtime_aarch64: Option<std::path::PathBuf>,
@@ -59,6 +60,7 @@ pub(crate) fn run(all: bool, only: &[String]) -> Result<()> {
     let mut session = Session {
         all,
         smollm2: model::smollm2()?,
+        gemma3: model::gemma3()?,
         wasmtime_aarch64: all.then(|| tools::wasmtime_aarch64(&runtimes.python)).transpose()?,
         runtimes,
         summaries: Vec::new(),
@@ -156,6 +158,7 @@ impl Session {
     fn environment(&self, command: &mut Command) {
         command
             .env("TREFOIL_SMOLLM2", &self.smollm2)
+            .env("TREFOIL_GEMMA3", &self.gemma3)
             .env("TREFOIL_PYTHON", &self.runtimes.python)
             .env("TREFOIL_WASMTIME", &self.runtimes.wasmtime)
             .env("TREFOIL_NODE_PACKAGES", &self.runtimes.node_packages);

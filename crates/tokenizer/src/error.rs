@@ -12,8 +12,8 @@ pub enum Error {
     Metadata(#[from] trefoil_gguf::Error),
     /// Another kind of tokenizer.
     #[error(
-        "`tokenizer.ggml.model` is `{0}`, which is not supported; supported is `gpt2` \
-         (byte-level BPE)"
+        "`tokenizer.ggml.model` is `{0}`, which is not supported; supported are `gpt2` \
+         (byte-level BPE) and `llama` (SentencePiece's BPE)"
     )]
     UnsupportedModel(String),
     /// A pre-tokenizer that is not in the table.
@@ -38,6 +38,17 @@ pub enum Error {
     TokenTypes {
         /// Entries of `tokenizer.ggml.token_type`.
         types: usize,
+        /// Entries of `tokenizer.ggml.tokens`.
+        tokens: usize,
+    },
+    /// Tokens and their scores do not belong together.
+    #[error(
+        "`tokenizer.ggml.scores` has {scores} entries for {tokens} tokens of \
+         `tokenizer.ggml.tokens`; convert the model again"
+    )]
+    Scores {
+        /// Entries of `tokenizer.ggml.scores`.
+        scores: usize,
         /// Entries of `tokenizer.ggml.tokens`.
         tokens: usize,
     },

@@ -1,7 +1,8 @@
-//! Tokenizers from GGUF metadata: byte-level BPE (`tokenizer.ggml.model` = `gpt2`).
+//! Tokenizers from GGUF metadata: byte-level BPE (`tokenizer.ggml.model` = `gpt2`) and
+//! SentencePiece's (`llama`).
 //!
 //! A text becomes tokens in three steps: special tokens are cut out, a pre-tokenizer cuts the rest
-//! into words, and in each word merges join bytes into tokens. The results are those of llama.cpp,
+//! into words, and in each word merges join bytes into tokens. SentencePiece does without words. The results are those of llama.cpp,
 //! for any bytes; where they differ, the item says so. Letters and numbers are those of Unicode 16
 //! (llama.cpp: 15).
 //!
@@ -14,6 +15,7 @@ mod end_of_generation;
 mod error;
 mod merges;
 mod pre_tokenizer;
+mod sentence_piece;
 mod special;
 mod token_texts;
 mod vocabulary;
@@ -22,23 +24,21 @@ use trefoil_gguf::Metadata;
 
 use merges::{Merges, NO_TOKEN, Rule, Scratch, WORD_SYMBOLS_MAX};
 use pre_tokenizer::PreTokenizer;
+use sentence_piece::SentencePiece;
 use special::{Fragment, SpecialTexts};
 use token_texts::{TokenIndex, TokenTexts};
 
 pub use error::Error;
 pub use vocabulary::{
-    Ids, MERGES_MAX, SPECIAL_TOKEN_BYTES_MAX, TokenType, VOCABULARY_TOKENS_MAX, Vocabulary,
+    Ids, MERGES_MAX, Model, SPECIAL_TOKEN_BYTES_MAX, TokenType, VOCABULARY_TOKENS_MAX, Vocabulary,
 };
 
 /// A model's tokenizer.
 #[derive(Debug)]
 pub struct Tokenizer {
-    pre_tokenizer: &'static PreTokenizer,
+    algorithm: Algorithm,
     /// What each token stands for in text.
     texts: TokenTexts,
-    /// The token of each byte, or [`NO_TOKEN`].
-    byte_tokens: [u32; 256],
-    merges: Merges,
     /// Found in text where special tokens are parsed: control, unknown and user-defined tokens.
     special_texts: SpecialTexts,
     /// Found in any text.
@@ -50,6 +50,77 @@ pub struct Tokenizer {
     adds_bos: bool,
     adds_eos: bool,
     end_of_generation: Vec<u32>,
+}
+
+/// What makes tokens of ordinary text.
+#[derive(Debug)]
+enum Algorithm {
+    ByteLevel(ByteLevel),
+    SentencePiece(SentencePiece),
+}
+
+/// Byte-level BPE.
+#[derive(Debug)]
+struct ByteLevel {
+    pre_tokenizer: &'static PreTokenizer,
+    /// The token of each byte, or [`NO_TOKEN`].
+    byte_tokens: [u32; 256],
+    merges: Merges,
+}
+
+impl ByteLevel {
+    fn new(vocabulary: &Vocabulary<'_>, index: &TokenIndex<'_>) -> Result<ByteLevel, Error> {
+        let name = vocabulary.pre_tokenizer;
+        let pre_tokenizer = PreTokenizer::find(name)
+            .ok_or_else(|| Error::UnsupportedPreTokenizer(name.to_owned()))?;
+        Ok(ByteLevel {
+            pre_tokenizer,
+            byte_tokens: std::array::from_fn(|byte| {
+                let mut buffer = [0; 4];
+                let character = alphabet::character(byte as u8).encode_utf8(&mut buffer);
+                index.find(character.as_bytes()).unwrap_or(NO_TOKEN)
+            }),
+            merges: merges(&vocabulary.merges, index, vocabulary.tokens.len())?,
+        })
+    }
+
+    fn encode(&self, text: &[u8], scratch: &mut Scratch, tokens: &mut Vec<u32>) {
+        let text = characters::repair(text);
+        self.pre_tokenizer.words(&text, |word| {
+            for part in word.chunks(WORD_SYMBOLS_MAX) {
+                let symbols = part.iter().map(|&byte| self.byte_tokens[usize::from(byte)]);
+                self.merges.apply(symbols, scratch, tokens);
+            }
+        });
+    }
+}
+
+/// The scores and texts of SentencePiece.
+fn sentence_piece(
+    vocabulary: &Vocabulary<'_>,
+    types: &[TokenType],
+    index: &TokenIndex<'_>,
+) -> Result<SentencePiece, Error> {
+    let tokens = &vocabulary.tokens;
+    let bytes = tokens.iter().map(|text| text.len()).fold(0, usize::saturating_add);
+    let mut texts = TokenTexts::try_with_capacity(tokens.len(), bytes)
+        .map_err(|_| Error::OutOfMemory(bytes as u64))?;
+    tokens.iter().for_each(|text| texts.push(|bytes| bytes.extend_from_slice(text)));
+    let byte_tokens = std::array::from_fn(|byte| {
+        let named = index.find(format!("<0x{byte:02X}>").as_bytes());
+        named.or_else(|| index.find(&[byte as u8])).unwrap_or(NO_TOKEN)
+    });
+    let is_text = |token_type: TokenType| {
+        !matches!(token_type, TokenType::Control | TokenType::Unknown | TokenType::Byte)
+    };
+    let mergeable = (0_u32..).zip(types).filter(|(_, each)| is_text(**each));
+    Ok(SentencePiece::new(
+        texts,
+        mergeable.map(|(token, _)| token),
+        vocabulary.scores.clone(),
+        byte_tokens,
+        vocabulary.adds_space,
+    ))
 }
 
 impl Tokenizer {
@@ -70,9 +141,6 @@ impl Tokenizer {
     /// # Errors
     /// [`Error`] naming key and cure.
     pub fn new(vocabulary: &Vocabulary<'_>) -> Result<Tokenizer, Error> {
-        let name = vocabulary.pre_tokenizer;
-        let pre_tokenizer = PreTokenizer::find(name)
-            .ok_or_else(|| Error::UnsupportedPreTokenizer(name.to_owned()))?;
         vocabulary.check()?;
         let tokens = &vocabulary.tokens;
         let index = TokenIndex::new(tokens).map_err(|(first, second)| {
@@ -84,20 +152,19 @@ impl Tokenizer {
         types.resize(tokens.len(), TokenType::Normal);
         let end_of_generation = end_of_generation::find(&vocabulary.ids, &index, &mut types);
 
-        let texts = texts(tokens, &types)?;
+        let texts = texts(vocabulary.model, tokens, &types)?;
         let of_type = |wanted: &'static [TokenType]| {
             let numbered = (0_u32..).zip(&types);
             numbered.filter(|(_, each)| wanted.contains(each)).map(|(token, _)| token)
         };
         use TokenType::{Control, Unknown, UserDefined};
         Ok(Tokenizer {
-            pre_tokenizer,
-            byte_tokens: std::array::from_fn(|byte| {
-                let mut buffer = [0; 4];
-                let character = alphabet::character(byte as u8).encode_utf8(&mut buffer);
-                index.find(character.as_bytes()).unwrap_or(NO_TOKEN)
-            }),
-            merges: merges(&vocabulary.merges, &index, tokens.len())?,
+            algorithm: match vocabulary.model {
+                Model::ByteLevel => Algorithm::ByteLevel(ByteLevel::new(vocabulary, &index)?),
+                Model::SentencePiece => {
+                    Algorithm::SentencePiece(sentence_piece(vocabulary, &types, &index)?)
+                }
+            },
             special_texts: SpecialTexts::new(of_type(&[Control, Unknown, UserDefined]), &texts),
             user_defined_texts: SpecialTexts::new(of_type(&[UserDefined]), &texts),
             special: of_type(&[Control, Unknown]).collect(),
@@ -113,24 +180,25 @@ impl Tokenizer {
     /// Text to tokens. `add_special`: BOS/EOS as the model wants. `parse_special`: texts of
     /// special tokens become these tokens; without it only user-defined ones do.
     ///
-    /// A byte that begins no UTF-8 character counts as U+FFFD. A byte for which the vocabulary has
-    /// no token is left out.
+    /// In byte-level BPE, a byte that begins no UTF-8 character counts as U+FFFD. A byte for which
+    /// the vocabulary has no token is left out.
     pub fn encode(&self, text: &[u8], add_special: bool, parse_special: bool) -> Vec<u32> {
         let mut tokens = Vec::new();
         tokens.extend(self.bos.filter(|_| add_special && self.adds_bos));
         let special = if parse_special { &self.special_texts } else { &self.user_defined_texts };
-        let mut scratch = Scratch::default();
-        special.split(text, &self.texts, |fragment| match fragment {
-            Fragment::Token(token) => tokens.push(token),
-            Fragment::Text(text) => {
-                let text = characters::repair(text);
-                self.pre_tokenizer.words(&text, |word| {
-                    for part in word.chunks(WORD_SYMBOLS_MAX) {
-                        let bytes = part.iter();
-                        let symbols = bytes.map(|&byte| self.byte_tokens[usize::from(byte)]);
-                        self.merges.apply(symbols, &mut scratch, &mut tokens);
-                    }
-                });
+        let (mut scratch, mut pieces) = (Scratch::default(), sentence_piece::Scratch::default());
+        let mut is_first = true;
+        special.split(text, &self.texts, |fragment| match (fragment, &self.algorithm) {
+            (Fragment::Token(token), _) => {
+                tokens.push(token);
+                is_first = true;
+            }
+            (Fragment::Text(text), Algorithm::ByteLevel(algorithm)) => {
+                algorithm.encode(text, &mut scratch, &mut tokens);
+            }
+            (Fragment::Text(text), Algorithm::SentencePiece(algorithm)) => {
+                algorithm.encode(text, is_first, &mut pieces, &mut tokens);
+                is_first = false;
             }
         });
         tokens.extend(self.eos.filter(|_| add_special && self.adds_eos));
@@ -181,14 +249,20 @@ impl Tokenizer {
 }
 
 /// What the tokens stand for in text.
-fn texts(tokens: &[&[u8]], types: &[TokenType]) -> Result<TokenTexts, Error> {
+fn texts(model: Model, tokens: &[&[u8]], types: &[TokenType]) -> Result<TokenTexts, Error> {
     // Decoding never makes a text longer.
     let bytes = tokens.iter().map(|text| text.len()).fold(0, usize::saturating_add);
     let mut texts = TokenTexts::try_with_capacity(tokens.len(), bytes)
         .map_err(|_| Error::OutOfMemory(bytes as u64))?;
     for ((token, text), token_type) in (0_u32..).zip(tokens).zip(types) {
         match token_type {
-            TokenType::Normal => texts.push(|bytes| alphabet::decode_into(text, bytes)),
+            TokenType::Byte if model == Model::SentencePiece => {
+                texts.push(|bytes| bytes.extend(sentence_piece::byte(text)));
+            }
+            TokenType::Normal | TokenType::Byte => texts.push(|bytes| match model {
+                Model::ByteLevel => alphabet::decode_into(text, bytes),
+                Model::SentencePiece => sentence_piece::decode_into(text, bytes),
+            }),
             TokenType::Unused => texts.push(|_| ()),
             TokenType::Unknown | TokenType::Control | TokenType::UserDefined => {
                 if text.len() > SPECIAL_TOKEN_BYTES_MAX {

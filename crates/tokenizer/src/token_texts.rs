@@ -43,12 +43,12 @@ impl TokenTexts {
     }
 }
 
-/// Finds tokens by their texts in the file. Sorted by hash and then by text: a lookup costs the
-/// logarithm of the vocabulary whatever texts a hostile file chooses, and needs no randomness;
-/// where the hashes are spread, as those of real vocabularies are, the search is among a few.
-#[derive(Debug)]
-pub(crate) struct TokenIndex<'a> {
-    tokens: &'a [&'a [u8]],
+/// Finds tokens by their texts, which it does not hold itself. Sorted by hash and then by text: a
+/// lookup costs the logarithm of the vocabulary whatever texts a hostile file chooses, and needs no
+/// randomness; where the hashes are spread, as those of real vocabularies are, the search is among a
+/// few.
+#[derive(Debug, Default)]
+pub(crate) struct TextIndex {
     sorted: Vec<(u64, u32)>,
     /// Where the entries of each beginning of a hash begin; one more for the end.
     buckets: Vec<u32>,
@@ -56,29 +56,28 @@ pub(crate) struct TokenIndex<'a> {
     shift: u32,
 }
 
-impl<'a> TokenIndex<'a> {
-    /// Indexes all texts that are not empty.
-    ///
-    /// # Errors
-    /// Two tokens with the same text.
-    pub(crate) fn new(tokens: &'a [&'a [u8]]) -> Result<Self, (u32, u32)> {
-        let mut sorted: Vec<_> = (0_u32..)
-            .zip(tokens)
-            .filter(|(_, text)| !text.is_empty())
-            .map(|(token, text)| (hash(text), token))
+impl TextIndex {
+    /// Indexes tokens whose texts are not empty. Of equal texts the lowest token is found; the
+    /// second result is a pair of tokens with equal texts, if there are any.
+    pub(crate) fn new<'t>(
+        tokens: impl Iterator<Item = u32>,
+        text: impl Fn(u32) -> &'t [u8],
+    ) -> (Self, Option<(u32, u32)>) {
+        let mut sorted: Vec<_> = tokens
+            .filter(|token| !text(*token).is_empty())
+            .map(|token| (hash(text(token)), token))
             .collect();
-        let text = |token: u32| tokens.get(token as usize).copied().unwrap_or_default();
         sorted.sort_unstable_by(|&(a_hash, a), &(b_hash, b)| {
             a_hash.cmp(&b_hash).then_with(|| text(a).cmp(text(b))).then(a.cmp(&b))
         });
-        for pair in sorted.windows(2) {
-            if let &[(first_hash, first), (second_hash, second)] = pair
-                && first_hash == second_hash
-                && text(first) == text(second)
-            {
-                return Err((first, second));
+        let mut twice = None;
+        sorted.dedup_by(|&mut (hash, token), &mut (first_hash, first)| {
+            let is_equal = hash == first_hash && text(token) == text(first);
+            if is_equal {
+                twice = twice.or(Some((first, token)));
             }
-        }
+            is_equal
+        });
         let bits = sorted.len().max(1).ilog2() + 1;
         let shift = u64::BITS - bits;
         let mut buckets = Vec::with_capacity((1 << bits) + 1);
@@ -89,23 +88,48 @@ impl<'a> TokenIndex<'a> {
         }
         // Tokens are `u32`, so their number is one too.
         buckets.resize((1 << bits) + 1, sorted.len() as u32);
-        Ok(TokenIndex { tokens, sorted, buckets, shift })
+        (TextIndex { sorted, buckets, shift }, twice)
     }
 
-    /// The token with that text.
-    pub(crate) fn find(&self, text: &[u8]) -> Option<u32> {
-        let wanted = hash(text);
-        let bucket = (wanted >> self.shift) as usize;
+    /// The token with that text; `text` as when the index was made.
+    pub(crate) fn find<'t>(&self, wanted: &[u8], text: impl Fn(u32) -> &'t [u8]) -> Option<u32> {
+        let wanted_hash = hash(wanted);
+        let bucket = (wanted_hash >> self.shift) as usize;
         let &[start, end] = self.buckets.get(bucket..)?.first_chunk()?;
         let bucket = self.sorted.get(start as usize..end as usize)?;
         let place = bucket
             .binary_search_by(|&(hash, token)| {
-                hash.cmp(&wanted).then_with(|| {
-                    self.tokens.get(token as usize).copied().unwrap_or_default().cmp(text)
-                })
+                hash.cmp(&wanted_hash).then_with(|| text(token).cmp(wanted))
             })
             .ok()?;
         bucket.get(place).map(|&(_, token)| token)
+    }
+}
+
+/// [`TextIndex`] over the texts of a file.
+#[derive(Debug)]
+pub(crate) struct TokenIndex<'a> {
+    tokens: &'a [&'a [u8]],
+    index: TextIndex,
+}
+
+impl<'a> TokenIndex<'a> {
+    /// Indexes all texts that are not empty.
+    ///
+    /// # Errors
+    /// Two tokens with the same text.
+    pub(crate) fn new(tokens: &'a [&'a [u8]]) -> Result<Self, (u32, u32)> {
+        let text = |token: u32| tokens.get(token as usize).copied().unwrap_or_default();
+        match TextIndex::new(0..tokens.len() as u32, text) {
+            (index, None) => Ok(TokenIndex { tokens, index }),
+            (_, Some(twice)) => Err(twice),
+        }
+    }
+
+    /// The token with that text.
+    pub(crate) fn find(&self, text: &[u8]) -> Option<u32> {
+        let of = |token: u32| self.tokens.get(token as usize).copied().unwrap_or_default();
+        self.index.find(text, of)
     }
 }
 

@@ -23,6 +23,8 @@ pub enum TokenType {
     UserDefined,
     /// 5: fills up the vocabulary; stands for no text.
     Unused,
+    /// 6: `<0x0A>` stands for a byte.
+    Byte,
 }
 
 impl TokenType {
@@ -33,6 +35,7 @@ impl TokenType {
             3 => TokenType::Control,
             4 => TokenType::UserDefined,
             5 => TokenType::Unused,
+            6 => TokenType::Byte,
             _ => TokenType::Normal,
         }
     }
@@ -59,6 +62,7 @@ pub struct Ids {
 
 pub(crate) const BOS_KEY: &str = "tokenizer.ggml.bos_token_id";
 pub(crate) const EOS_KEY: &str = "tokenizer.ggml.eos_token_id";
+pub(crate) const SCORES_KEY: &str = "tokenizer.ggml.scores";
 pub(crate) const ADD_BOS_KEY: &str = "tokenizer.ggml.add_bos_token";
 pub(crate) const ADD_EOS_KEY: &str = "tokenizer.ggml.add_eos_token";
 
@@ -76,17 +80,34 @@ const ID_KEYS: [(&str, Field); 7] = [
     ("tokenizer.ggml.fim_sep_token_id", |ids| &mut ids.fill_in_file),
 ];
 
-/// The data of a byte-level BPE tokenizer, as the file holds them.
+/// How text becomes tokens (`tokenizer.ggml.model`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Model {
+    /// `gpt2`: byte-level BPE.
+    #[default]
+    ByteLevel,
+    /// `llama`: SentencePiece's BPE.
+    SentencePiece,
+}
+
+/// The data of a tokenizer, as the file holds them.
 #[derive(Debug, Clone, Default)]
 pub struct Vocabulary<'a> {
-    /// `tokenizer.ggml.pre`: the name of the pre-tokenizer.
+    /// `tokenizer.ggml.model`.
+    pub model: Model,
+    /// `tokenizer.ggml.pre`: the name of the pre-tokenizer of byte-level BPE.
     pub pre_tokenizer: &'a str,
-    /// `tokenizer.ggml.tokens`: texts in the byte-level alphabet; special tokens in plain text.
+    /// `tokenizer.ggml.tokens`: texts in the byte-level alphabet, or with U+2581 for spaces;
+    /// special tokens in plain text.
     pub tokens: Vec<&'a [u8]>,
     /// `tokenizer.ggml.token_type`, one for each token, or none at all.
     pub token_types: Vec<TokenType>,
-    /// `tokenizer.ggml.merges`: `left right`, the most important first.
+    /// `tokenizer.ggml.merges` of byte-level BPE: `left right`, the most important first.
     pub merges: Vec<&'a [u8]>,
+    /// `tokenizer.ggml.scores` of SentencePiece, one for each token.
+    pub scores: Vec<f32>,
+    /// `tokenizer.ggml.add_space_prefix` of SentencePiece.
+    pub adds_space: bool,
     /// Tokens that keys name.
     pub ids: Ids,
     /// `tokenizer.ggml.add_bos_token`.
@@ -99,15 +120,16 @@ impl<'a> Vocabulary<'a> {
     /// Takes the data out of a file's metadata.
     ///
     /// # Errors
-    /// [`Error::Metadata`] for a key that is missing or mistyped, [`Error::UnsupportedModel`] for a
-    /// `tokenizer.ggml.model` other than `gpt2`, and limits. The rest is checked by
+    /// [`Error::Metadata`] for a key that is missing or mistyped, [`Error::UnsupportedModel`] for
+    /// another `tokenizer.ggml.model`, and limits. The rest is checked by
     /// [`Tokenizer::new`](crate::Tokenizer::new).
     pub fn from_gguf(metadata: &'a Metadata) -> Result<Self, Error> {
         let text = |key| metadata.string(key)?.ok_or_else(|| metadata.missing(key));
-        let model = text("tokenizer.ggml.model")?;
-        if model != "gpt2" {
-            return Err(Error::UnsupportedModel(model.to_owned()));
-        }
+        let model = match text("tokenizer.ggml.model")? {
+            "gpt2" => Model::ByteLevel,
+            "llama" => Model::SentencePiece,
+            other => return Err(Error::UnsupportedModel(other.to_owned())),
+        };
         let strings = |key, max, error: fn(usize) -> Error| {
             let strings = metadata.strings(key)?.ok_or_else(|| metadata.missing(key))?;
             if strings.len() > max {
@@ -120,19 +142,37 @@ impl<'a> Vocabulary<'a> {
             Ok(list)
         };
         let mut vocabulary = Vocabulary {
-            pre_tokenizer: text("tokenizer.ggml.pre")?,
+            model,
             tokens: strings("tokenizer.ggml.tokens", VOCABULARY_TOKENS_MAX, Error::TooManyTokens)?,
-            merges: strings("tokenizer.ggml.merges", MERGES_MAX, Error::TooManyMerges)?,
-            adds_bos: metadata.bool(ADD_BOS_KEY)?.unwrap_or(false),
+            // SentencePiece's models want one unless they say otherwise, as in llama.cpp.
+            adds_bos: metadata.bool(ADD_BOS_KEY)?.unwrap_or(model == Model::SentencePiece),
             adds_eos: metadata.bool(ADD_EOS_KEY)?.unwrap_or(false),
+            adds_space: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
             ..Vocabulary::default()
         };
+        match model {
+            Model::ByteLevel => {
+                vocabulary.pre_tokenizer = text("tokenizer.ggml.pre")?;
+                vocabulary.merges =
+                    strings("tokenizer.ggml.merges", MERGES_MAX, Error::TooManyMerges)?;
+            }
+            Model::SentencePiece => {
+                let scores = metadata.f32s(SCORES_KEY)?;
+                vocabulary.scores = scores.ok_or_else(|| metadata.missing(SCORES_KEY))?;
+            }
+        }
         if let Some(numbers) = metadata.i32s("tokenizer.ggml.token_type")? {
             vocabulary.check_types(numbers.len())?;
             vocabulary.token_types = numbers.into_iter().map(TokenType::from_number).collect();
         }
         for (key, field) in ID_KEYS {
             *field(&mut vocabulary.ids) = metadata.u32(key)?;
+        }
+        if model == Model::SentencePiece {
+            // As in llama.cpp.
+            let Ids { bos, eos, .. } = &mut vocabulary.ids;
+            let known = |token: u32| (vocabulary.tokens.len() > token as usize).then_some(token);
+            (*bos, *eos) = (bos.or(known(1)), eos.or(known(2)));
         }
         Ok(vocabulary)
     }
@@ -151,6 +191,9 @@ impl<'a> Vocabulary<'a> {
         }
         if !self.token_types.is_empty() {
             self.check_types(self.token_types.len())?;
+        }
+        if self.model == Model::SentencePiece && self.scores.len() != tokens {
+            return Err(Error::Scores { scores: self.scores.len(), tokens });
         }
         let mut ids = self.ids;
         for (key, field) in ID_KEYS {
