@@ -10,8 +10,8 @@ use crate::{command, root};
 /// Writes the models.
 const GGUF: &str = "gguf==0.19.0";
 
-/// Runs `golden/golden.py`: tiny random models, and what llama.cpp computes with them. `names`
-/// chooses some.
+/// Runs `golden/golden.py`: tiny random models, and what llama.cpp computes with them, of which
+/// `names` chooses some; without names also `golden/tokenizers.py`: texts, and llama.cpp's tokens.
 pub(crate) fn make(names: &[String]) -> Result<()> {
     let python = peers::python()?;
     let mut pip = Command::new(&python);
@@ -20,5 +20,12 @@ pub(crate) fn make(names: &[String]) -> Result<()> {
     let mut golden = Command::new(&python);
     golden.arg(root().join("xtask/golden/golden.py"));
     golden.arg(root().join("tests/reference/architectures")).args(names);
-    command::run(&mut golden)
+    command::run(&mut golden)?;
+    if names.is_empty() {
+        let mut tokenizers = Command::new(&python);
+        tokenizers.arg(root().join("xtask/golden/tokenizers.py"));
+        tokenizers.arg(root().join("tests/reference/tokenizers"));
+        command::run(&mut tokenizers)?;
+    }
+    Ok(())
 }

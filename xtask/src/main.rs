@@ -58,10 +58,10 @@ enum Task {
     },
     /// Rewrites the generated pages in `docs/`.
     Docs,
-    /// Remakes the tiny models of `tests/reference/architectures`, and what llama.cpp computes with
-    /// them.
+    /// Remakes the golden data that come from generated models and texts: what llama.cpp computes
+    /// with them.
     Golden {
-        /// Only these.
+        /// Only these models.
         names: Vec<String>,
     },
 }

@@ -27,6 +27,17 @@ pub(crate) fn first(text: &[u8]) -> Option<(Class, usize)> {
     })
 }
 
+/// General category of the first character of a text that is not empty; what is no character is
+/// unassigned.
+pub(crate) fn category(text: &[u8]) -> Category {
+    char::from_u32(code(text)).map_or(Category::Unassigned, get_general_category)
+}
+
+/// Code of the first character; beyond all codes where there is none.
+pub(crate) fn code(text: &[u8]) -> u32 {
+    decode(text).map_or(u32::MAX, |(code, _)| code)
+}
+
 fn ascii_class(byte: u8) -> Class {
     match byte {
         b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,

@@ -114,7 +114,7 @@ impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (place, row) in TABLE.iter().enumerate() {
             let separator = if place == 0 { "" } else { ", " };
-            write!(f, "{separator}`{}`", row.name)?;
+            write!(f, "{separator}`{}`", row.names.join("`, `"))?;
         }
         Ok(())
     }

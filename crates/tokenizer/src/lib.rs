@@ -26,7 +26,7 @@ use merges::{Merges, NO_TOKEN, Rule, Scratch, WORD_SYMBOLS_MAX};
 use pre_tokenizer::PreTokenizer;
 use sentence_piece::SentencePiece;
 use special::{Fragment, SpecialTexts};
-use token_texts::{TokenIndex, TokenTexts};
+use token_texts::{TextIndex, TokenIndex, TokenTexts};
 
 pub use error::Error;
 pub use vocabulary::{
@@ -66,10 +66,17 @@ struct ByteLevel {
     /// The token of each byte, or [`NO_TOKEN`].
     byte_tokens: [u32; 256],
     merges: Merges,
+    /// Tokens by what they stand for, where whole words are taken; else empty.
+    whole_words: TextIndex,
 }
 
 impl ByteLevel {
-    fn new(vocabulary: &Vocabulary<'_>, index: &TokenIndex<'_>) -> Result<ByteLevel, Error> {
+    fn new(
+        vocabulary: &Vocabulary<'_>,
+        types: &[TokenType],
+        index: &TokenIndex<'_>,
+        texts: &TokenTexts,
+    ) -> Result<ByteLevel, Error> {
         let name = vocabulary.pre_tokenizer;
         let pre_tokenizer = PreTokenizer::find(name)
             .ok_or_else(|| Error::UnsupportedPreTokenizer(name.to_owned()))?;
@@ -81,12 +88,31 @@ impl ByteLevel {
                 index.find(character.as_bytes()).unwrap_or(NO_TOKEN)
             }),
             merges: merges(&vocabulary.merges, index, vocabulary.tokens.len())?,
+            whole_words: match pre_tokenizer.takes_whole_words {
+                true => {
+                    let normal = (0..).zip(types).filter(|(_, each)| **each == TokenType::Normal);
+                    let text = |token| texts.get(token).unwrap_or_default();
+                    TextIndex::new(normal.map(|(token, _)| token), text).0
+                }
+                false => TextIndex::default(),
+            },
         })
     }
 
-    fn encode(&self, text: &[u8], scratch: &mut Scratch, tokens: &mut Vec<u32>) {
+    fn encode(
+        &self,
+        text: &[u8],
+        texts: &TokenTexts,
+        scratch: &mut Scratch,
+        tokens: &mut Vec<u32>,
+    ) {
         let text = characters::repair(text);
         self.pre_tokenizer.words(&text, |word| {
+            let text = |token| texts.get(token).unwrap_or_default();
+            if let Some(token) = self.whole_words.find(word, text) {
+                tokens.push(token);
+                return;
+            }
             for part in word.chunks(WORD_SYMBOLS_MAX) {
                 let symbols = part.iter().map(|&byte| self.byte_tokens[usize::from(byte)]);
                 self.merges.apply(symbols, scratch, tokens);
@@ -160,7 +186,9 @@ impl Tokenizer {
         use TokenType::{Control, Unknown, UserDefined};
         Ok(Tokenizer {
             algorithm: match vocabulary.model {
-                Model::ByteLevel => Algorithm::ByteLevel(ByteLevel::new(vocabulary, &index)?),
+                Model::ByteLevel => {
+                    Algorithm::ByteLevel(ByteLevel::new(vocabulary, &types, &index, &texts)?)
+                }
                 Model::SentencePiece => {
                     Algorithm::SentencePiece(sentence_piece(vocabulary, &types, &index)?)
                 }
@@ -194,7 +222,7 @@ impl Tokenizer {
                 is_first = true;
             }
             (Fragment::Text(text), Algorithm::ByteLevel(algorithm)) => {
-                algorithm.encode(text, &mut scratch, &mut tokens);
+                algorithm.encode(text, &self.texts, &mut scratch, &mut tokens);
             }
             (Fragment::Text(text), Algorithm::SentencePiece(algorithm)) => {
                 algorithm.encode(text, is_first, &mut pieces, &mut tokens);

@@ -1,6 +1,7 @@
 use trefoil_gguf::Metadata;
 
 use crate::Error;
+use crate::pre_tokenizer::PreTokenizer;
 
 /// Most tokens of a vocabulary. The largest real ones have 262,144.
 pub const VOCABULARY_TOKENS_MAX: usize = 4 << 20;
@@ -62,6 +63,7 @@ pub struct Ids {
 
 pub(crate) const BOS_KEY: &str = "tokenizer.ggml.bos_token_id";
 pub(crate) const EOS_KEY: &str = "tokenizer.ggml.eos_token_id";
+const PRE_KEY: &str = "tokenizer.ggml.pre";
 pub(crate) const SCORES_KEY: &str = "tokenizer.ggml.scores";
 pub(crate) const ADD_BOS_KEY: &str = "tokenizer.ggml.add_bos_token";
 pub(crate) const ADD_EOS_KEY: &str = "tokenizer.ggml.add_eos_token";
@@ -141,18 +143,24 @@ impl<'a> Vocabulary<'a> {
             list.extend(strings.iter());
             Ok(list)
         };
+        // What models want unless they say otherwise, as in llama.cpp.
+        let adds_bos = match (model, metadata.string(PRE_KEY)?) {
+            (Model::SentencePiece, _) => true,
+            (Model::ByteLevel, name) => {
+                name.and_then(PreTokenizer::find).is_some_and(|row| row.adds_bos)
+            }
+        };
         let mut vocabulary = Vocabulary {
             model,
             tokens: strings("tokenizer.ggml.tokens", VOCABULARY_TOKENS_MAX, Error::TooManyTokens)?,
-            // SentencePiece's models want one unless they say otherwise, as in llama.cpp.
-            adds_bos: metadata.bool(ADD_BOS_KEY)?.unwrap_or(model == Model::SentencePiece),
+            adds_bos: metadata.bool(ADD_BOS_KEY)?.unwrap_or(adds_bos),
             adds_eos: metadata.bool(ADD_EOS_KEY)?.unwrap_or(false),
             adds_space: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
             ..Vocabulary::default()
         };
         match model {
             Model::ByteLevel => {
-                vocabulary.pre_tokenizer = text("tokenizer.ggml.pre")?;
+                vocabulary.pre_tokenizer = text(PRE_KEY)?;
                 vocabulary.merges =
                     strings("tokenizer.ggml.merges", MERGES_MAX, Error::TooManyMerges)?;
             }

@@ -1,0 +1,165 @@
+"""Makes a vocabulary whose merges show where texts are cut, and llama.cpp's tokens of many texts.
+
+tokenizers.py DIRECTORY writes bpe.gguf, texts.json, and a file of tokens for each pre-tokenizer.
+`cargo xtask golden` runs it with the versions of `gguf` and `llama-cpp-python` that it needs.
+"""
+
+import ctypes
+import json
+import random
+import sys
+import unicodedata
+from pathlib import Path
+
+import gguf
+import llama_cpp as ll
+
+PRE_TOKENIZERS = [
+    "default",
+    "gpt-2",
+    "smollm",
+    "llama-bpe",
+    "dbrx",
+    "qwen2",
+    "deepseek-llm",
+    "deepseek-coder",
+    "deepseek-v3",
+    "falcon",
+    "tekken",
+    "gpt-4o",
+]
+
+# Kept here: llama.cpp goes on calling it.
+SILENCE = ll.llama_log_callback(lambda *_: None)
+ll.llama_log_set(SILENCE, ctypes.c_void_p(0))
+
+PROSE = [
+    "I'm sure they'll say we've done it, didn't we? HE'S HERE, I'LL GO, THEY'VE LEFT, 'tis.",
+    "It costs $1,234.56 (about 12345678 yen) or 3.14159e-10; call +49 30 901820, or 0x7fff.",
+    "HelloWorld XMLHttpRequest iPhone15Pro snake_case_name kebab-case SCREAMING_SNAKE x2y3z",
+    "École ÉCOLE naïve Straße ΑΒΓδε ДомИк ЁЖИК ŽLUŤOUČKÝ kůň ǅungla ﬁne ªº ƻ ǀǁ ʔa ⅣⅫ",
+    "https://example.org/a/b?c=d&e=%20#f mail@example.org C:\\\\Windows\\\\x.txt ~/.cache/",
+    "中文字符和English混排，第12章。日本語のテキストはカタカナとひらがな、漢字。한국어 텍스트 12개",
+    "مرحبا بالعالم ١٢٣٤ שלום עולם हिन्दी में पाठ १२३ ภาษาไทย ไม่มีช่องว่าง ខ្មែរ მხედრული հայերեն",
+    "👩‍👩‍👧‍👦 🇩🇪🏳️‍🌈 e\u0301 n\u0303 a\u0308o\u0308 ½ ② ³ ٪ ‰ № ™ © “quoted” ‘single’ «guillemets» … — –",
+    "\tif (x <= 10 && y[i] != *p->q) {\n\t\treturn f(a, b)->c++;  // 100%\n\t}\n\n\n",
+    "def f(x: int = 3) -> str:\n    '''Doc.'''\n    return f\"{x:>10}\" + 'it''s'  \n\n",
+    "a  b   c    d\t\te \t f\n\n g\r\nh\r\n\r\n  i \n \n  j\u00a0k\u00a0\u00a0l\u2003\u3000m \u2028n   ",
+    "!!! ??? ... --- === *** ### @@@ $$$ ^^^ ~~~ ||| ``` <<< >>> +++ /// \\\\\\ ;;; ::: ,,, \"\"\" '''",
+    "(a)[b]{c}<d>'e'\"f\"/g/ -h +i =j @k #l $m %n ^o &p *q ~r `s |t _u :v ;w ,x .y !z ?0 \\1",
+    "１２３ ａｂｃ ＡＢＣ ！？ 〜 ・ ー ｶﾅ 　全角 １a",
+    "  leading and trailing   ",
+    "\n\n\n",
+    " ",
+    "'",
+    "x",
+]
+
+
+def unicode_texts():
+    """A character of every sixth of a block, between letters, digits, signs and spaces."""
+    chosen = []
+    for start in range(0x80, 0x20000, 24):
+        assigned = [
+            chr(code)
+            for code in range(start, start + 24)
+            if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co")
+        ]
+        if assigned:
+            chosen.append(assigned[len(assigned) // 2])
+    texts = []
+    for first in range(0, len(chosen), 24):
+        each = chosen[first : first + 24]
+        texts.append("".join(f"x{c}1{c} {c}!{c}{c}B\n" for c in each))
+    return texts
+
+
+def random_texts():
+    """Characters of all kinds in random order."""
+    pick = random.Random(20261126)
+    kinds = list("abXY'' \t\n\r019.,/-_$+<é中") + ["'s", "'LL", "  ", "\u00a0", "ß", "Ж", "\u0301", "ね", "½"]
+    return ["".join(pick.choice(kinds) for _ in range(200)) for _ in range(40)]
+
+
+def broken_texts():
+    return [b"a\xffb", b"\xc3", b"\xe4\xbd x \x80\x80", b"\xf0\x9f\x98", b"ok \xc0\x80 \xed\xa0\x80 ok"]
+
+
+def letters_of_bytes():
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
+
+
+def vocabulary(texts):
+    """Tokens for all bytes, characters, and pairs of neighbours in the texts."""
+    letters = letters_of_bytes()
+    spell = lambda text: "".join(letters[byte] for byte in text.encode())
+    tokens, merges = list(letters), []
+    known = set(tokens)
+
+    def merge(left, right):
+        if left in known and right in known and left + right not in known:
+            known.add(left + right)
+            tokens.append(left + right)
+            merges.append(f"{left} {right}")
+
+    for text in texts:
+        for character in text:
+            spelled = spell(character)
+            for end in range(1, len(spelled)):
+                merge(spelled[:end], spelled[end])
+    for text in texts:
+        for first, second in zip(text, text[1:]):
+            merge(spell(first), spell(second))
+    return tokens, merges
+
+
+def write(path, pre, tokens, merges):
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * len(tokens))
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def tokenize(path, texts):
+    params = ll.llama_model_default_params()
+    params.vocab_only = True
+    model = ll.llama_model_load_from_file(str(path).encode(), params)
+    if not model:
+        raise SystemExit(f"llama.cpp cannot load {path}")
+    vocabulary = ll.llama_model_get_vocab(model)
+    rows = []
+    for text in texts:
+        buffer = (ll.llama_token * (len(text) + 8))()
+        count = ll.llama_tokenize(vocabulary, text, len(text), buffer, len(buffer), False, False)
+        rows.append(list(buffer[:count]))
+    ll.llama_model_free(model)
+    return rows
+
+
+def main():
+    directory = Path(sys.argv[1])
+    directory.mkdir(parents=True, exist_ok=True)
+    valid = PROSE + unicode_texts() + random_texts()
+    tokens, merges = vocabulary(valid)
+    texts = [text.encode() for text in valid] + broken_texts()
+    entries = [*valid, *({"hex": text.hex()} for text in broken_texts())]
+    (directory / "texts.json").write_text(json.dumps(entries) + "\n")
+    for pre in PRE_TOKENIZERS:
+        path = directory / "bpe.gguf"
+        write(path, pre, tokens, merges)
+        rows = tokenize(path, texts)
+        print(f"{pre}: {len(tokens)} tokens, {sum(map(len, rows))} of {len(texts)} texts")
+        (directory / f"{pre}.json").write_text(json.dumps(rows, separators=(",", ":")) + "\n")
+
+
+main()
