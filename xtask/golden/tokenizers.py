@@ -130,6 +130,34 @@ def write(path, pre, tokens, merges):
     writer.close()
 
 
+def write_sentence_piece(path, texts):
+    """Characters, and pairs and triples of neighbours with a score of their own."""
+    writer = gguf.GGUFWriter(path, "llama")
+    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
+    types = [2, 3, 3] + [6] * 256
+    pieces = {}
+    for text in texts:
+        text = "\u2581" + text.replace(" ", "\u2581")
+        for length in (1, 2, 3):
+            for first in range(len(text) - length + 1):
+                pieces.setdefault(text[first : first + length], len(pieces))
+    pick = random.Random(7)
+    # Some characters have no token, and some scores are equal.
+    kept = [piece for piece in pieces if len(piece) > 1 or ord(piece) < 0x3000]
+    tokens += kept
+    types += [1] * len(kept)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0] * 259 + [-float(pick.randrange(4000)) for _ in kept])
+    writer.add_token_types(types)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def tokenize(path, texts):
     params = ll.llama_model_default_params()
     params.vocab_only = True
@@ -154,6 +182,11 @@ def main():
     texts = [text.encode() for text in valid] + broken_texts()
     entries = [*valid, *({"hex": text.hex()} for text in broken_texts())]
     (directory / "texts.json").write_text(json.dumps(entries) + "\n")
+    path = directory / "sentence-piece.gguf"
+    write_sentence_piece(path, PROSE + random_texts())
+    rows = tokenize(path, texts)
+    print(f"SentencePiece: {sum(map(len, rows))} of {len(texts)} texts")
+    (directory / "sentence-piece.json").write_text(json.dumps(rows, separators=(",", ":")) + "\n")
     for pre in PRE_TOKENIZERS:
         path = directory / "bpe.gguf"
         write(path, pre, tokens, merges)
