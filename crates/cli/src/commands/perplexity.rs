@@ -39,7 +39,9 @@ impl Window for Arguments {
         request.finish("`text`, `window`, `per_token_nll`")?;
         let window = usize::try_from(window).ok().filter(|window| *window >= 2);
         let window = window.ok_or_else(|| invalid("`window` must be 2 tokens at least"))?;
-        let ids = inference.tokenize(&text, TokenizeOptions::default())?;
+        // With what the model wants around a text, as llama.cpp does: else windows begin elsewhere.
+        let options = TokenizeOptions { add_special: true, parse_special: false };
+        let ids = inference.tokenize(&text, options)?;
         let first = added_first(inference)?;
         let mut nll = Vec::new();
         for tokens in ids.chunks_exact(window) {
