@@ -37,6 +37,28 @@ def log(level, text, _):
 ll.llama_log_set(log, ctypes.c_void_p(0))
 
 
+def quantise(values, kind):
+    """Blocks as ggml makes them."""
+    block, size = gguf.GGML_QUANT_SIZES[kind]
+    rows, columns = values.shape
+    blocks = np.zeros((rows, columns // block * size), dtype=np.uint8)
+    library = Path(ll.__file__).parent / "lib" / "libggml-base.so"
+    chunk = ctypes.CDLL(str(library)).ggml_quantize_chunk
+    chunk.restype = ctypes.c_size_t
+    written = chunk(
+        ctypes.c_int(int(kind)),
+        values.ctypes.data_as(ctypes.c_void_p),
+        blocks.ctypes.data_as(ctypes.c_void_p),
+        ctypes.c_int64(0),
+        ctypes.c_int64(rows),
+        ctypes.c_int64(columns),
+        ctypes.c_void_p(0),
+    )
+    if written != blocks.nbytes:
+        raise SystemExit(f"{kind}: {written} bytes, not {blocks.nbytes}")
+    return blocks
+
+
 def byte_letters():
     """The visible characters that stand for bytes in byte-level BPE."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -104,7 +126,7 @@ class Model:
         if kind is None:
             self.writer.add_tensor(name, values)
         else:
-            self.writer.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
+            self.writer.add_tensor(name, quantise(values, kind), raw_dtype=kind)
 
     def matrix(self, name, columns, rows, gain=1.5, kind=None):
         """Rows that keep the size of what they are multiplied with, times the gain."""
@@ -306,6 +328,32 @@ def starcoder2(model):
     )
 
 
+def types(model, kinds):
+    """A llama model whose matrices have these types by turns, 256 wide."""
+    width, heads, kv_heads = 256, 4, 2
+    model.keys(
+        embedding_length=width,
+        feed_forward_length=width,
+        attention__head_count=heads,
+        attention__head_count_kv=kv_heads,
+        rope__dimension_count=width // heads,
+    )
+    turn = iter(kinds * 9)
+    kind = lambda: getattr(gguf.GGMLQuantizationType, next(turn))
+    model.matrix("token_embd", width, model.vocabulary, gain=width**0.5, kind=kind())
+    model.norm("output_norm", width)
+    model.matrix("output", width, model.vocabulary, gain=2.0, kind=kind())
+    at = "blk.0."
+    model.norm(at + "attn_norm", width)
+    model.matrix(at + "attn_q", width, width, kind=kind())
+    model.matrix(at + "attn_k", width, width // heads * kv_heads, kind=kind())
+    model.matrix(at + "attn_v", width, width // heads * kv_heads, kind=kind())
+    model.matrix(at + "attn_output", width, width, kind=kind())
+    model.norm(at + "ffn_norm", width)
+    for name in ("gate", "up", "down"):
+        model.matrix(at + "ffn_" + name, width, width, kind=kind())
+
+
 # Name: architecture, blocks, builder.
 MODELS = {
     "llama": ("llama", 2, llama),
@@ -338,6 +386,13 @@ MODELS = {
     "phi3-long": ("phi3", 2, phi3_long),
     "olmo2": ("olmo2", 2, olmo2),
     "starcoder2": ("starcoder2", 2, starcoder2),
+    "types-simple": (
+        "llama",
+        1,
+        lambda model: types(model, ["Q4_0", "Q8_0", "Q4_1", "Q5_0", "Q5_1", "F16", "BF16"]),
+    ),
+    "types-k": ("llama", 1, lambda model: types(model, ["Q4_K", "Q6_K", "Q5_K", "Q3_K"])),
+    "types-4": ("llama", 1, lambda model: types(model, ["IQ4_NL", "Q8_0", "MXFP4", "IQ4_XS"])),
 }
 
 

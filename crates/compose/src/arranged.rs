@@ -112,11 +112,11 @@ impl<S: ReadAt> Arranged<S> {
 }
 
 impl Matrix {
-    /// The whole groups of a tensor that is a matrix of a type that kernels compute.
+    /// The whole groups of a tensor that is one matrix of a type that kernels hold in the same size.
     fn new(tensor: &Tensor) -> Option<Matrix> {
         let (&[columns, rows], padding) = tensor.dimensions.split_first_chunk()?;
         let weights_type = WeightsType::named(tensor.tensor_type.name())?;
-        if padding.iter().any(|size| *size != 1) {
+        if padding.iter().any(|size| *size != 1) || !weights_type.keeps_size() {
             return None;
         }
         // The tensor lies inside the file, so that nothing here overflows.

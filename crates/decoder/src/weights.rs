@@ -327,7 +327,9 @@ impl Reader<'_> {
         let mut bytes = own.start as u64 * row_bytes..own.end as u64 * row_bytes;
         let builder = Matrix::builder(weights_type, own.len(), columns);
         let mut builder = builder.map_err(|error| out_of_memory(tensor, error.0 as u64))?;
-        if self.is_arranged {
+        // Tensors of several matrices, and types that take more memory, stay as they are in GGUF.
+        let is_one_matrix = tensor.dimensions.get(1) == Some(&(tensor_rows as u64));
+        if self.is_arranged && is_one_matrix && weights_type.keeps_size() {
             check_groups(tensor, &own, tensor_rows)?;
             for piece in builder.whole_groups().chunks_mut(READ_LENGTH_MAX as usize) {
                 read(self.source, tensor, bytes.start, piece)?;

@@ -13,13 +13,19 @@ use trefoil_gguf::Gguf;
 const TOLERANCE: f64 = 1e-4;
 /// The same where llama.cpp looks GELU up in a table of half precision.
 const TOLERANCE_GELU: f64 = 1e-3;
+/// The same where llama.cpp rounds activations to 8 bits.
+const TOLERANCE_QUANTISED: f64 = 0.03;
 
 const OPTIONS: Options =
     Options { context_tokens: 128, sequences_max: 1, kv_cache_type: CacheType::F32 };
 
 fn tolerance(model: &ArchitectureModel) -> f64 {
     let has_gelu = model.name.starts_with("gemma") || model.name == "starcoder2";
-    if has_gelu { TOLERANCE_GELU } else { TOLERANCE }
+    match model.name.starts_with("types-") {
+        true => TOLERANCE_QUANTISED,
+        false if has_gelu => TOLERANCE_GELU,
+        false => TOLERANCE,
+    }
 }
 
 /// Logits of all tokens, computed so many at a time.

@@ -43,6 +43,8 @@ pub(crate) trait F32x4:
     /// the factor into a multiplication that they do anyway. Infinity and NaN, which no weight
     /// is, read as numbers from 65536 on.
     fn load_halves(values: &[u8; 8]) -> Self;
+    /// The upper halves of four f32, little-endian; the lower ones are zeros.
+    fn load_upper_halves(values: &[u8; 8]) -> Self;
     /// `other` where it is smaller, else `self`: a NaN in `self` stays.
     fn or_smaller(self, other: Self) -> Self;
     /// `other` where it is larger, else `self`: a NaN in `self` stays.

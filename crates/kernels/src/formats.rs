@@ -10,13 +10,15 @@ use std::marker::PhantomData;
 use crate::arch::{Dot, F32x4, Simd};
 
 mod bytes;
+mod converted;
 mod floats;
 mod nibbles;
 mod planes;
 mod super_blocks;
 
 pub(crate) use bytes::Q8_0;
-pub(crate) use floats::{F16, F32};
+pub(crate) use converted::{IQ4_NL, IQ4_XS, MXFP4, Q3_K};
+pub(crate) use floats::{BF16, F16, F32};
 pub(crate) use nibbles::{Q4_0, Q4_1};
 pub(crate) use planes::{FiveStep, Q5_0, Q5_1, SixStep};
 pub(crate) use super_blocks::{Q4_K, Q5_K, Q6_K, SuperHeader};

@@ -2,7 +2,8 @@ use crate::activations::Activations;
 use crate::arch::{Active, Simd};
 use crate::buffer::Buffer;
 use crate::formats::{
-    F16, F32, GROUP_ROWS, Layout, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0,
+    BF16, F16, F32, GROUP_ROWS, IQ4_NL, IQ4_XS, Layout, MXFP4, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1,
+    Q5_K, Q6_K, Q8_0,
 };
 use crate::multiply::{Output, floating, quantised};
 
@@ -12,77 +13,57 @@ use crate::multiply::{Output, floating, quantised};
 pub enum WeightsType {
     F32,
     F16,
+    BF16,
     Q4_0,
     Q4_1,
     Q5_0,
     Q5_1,
     Q8_0,
+    Q3_K,
     Q4_K,
     Q5_K,
     Q6_K,
+    IQ4_NL,
+    IQ4_XS,
+    MXFP4,
 }
 
 /// Runs an expression with `$layout` standing for the type's [`Layout`].
 macro_rules! with_layout {
     ($weights_type:expr, $layout:ident => $expression:expr) => {
+        with_layout!(
+            $weights_type, $layout => $expression;
+            F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4
+        )
+    };
+    ($weights_type:expr, $layout:ident => $expression:expr; $($name:ident)*) => {
         match $weights_type {
-            WeightsType::F32 => {
-                type $layout = F32;
+            $(WeightsType::$name => {
+                type $layout = $name;
                 $expression
-            }
-            WeightsType::F16 => {
-                type $layout = F16;
-                $expression
-            }
-            WeightsType::Q4_0 => {
-                type $layout = Q4_0;
-                $expression
-            }
-            WeightsType::Q4_1 => {
-                type $layout = Q4_1;
-                $expression
-            }
-            WeightsType::Q5_0 => {
-                type $layout = Q5_0;
-                $expression
-            }
-            WeightsType::Q5_1 => {
-                type $layout = Q5_1;
-                $expression
-            }
-            WeightsType::Q8_0 => {
-                type $layout = Q8_0;
-                $expression
-            }
-            WeightsType::Q4_K => {
-                type $layout = Q4_K;
-                $expression
-            }
-            WeightsType::Q5_K => {
-                type $layout = Q5_K;
-                $expression
-            }
-            WeightsType::Q6_K => {
-                type $layout = Q6_K;
-                $expression
-            }
+            })*
         }
     };
 }
 
 impl WeightsType {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::F32,
         Self::F16,
+        Self::BF16,
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
         Self::Q5_1,
         Self::Q8_0,
+        Self::Q3_K,
         Self::Q4_K,
         Self::Q5_K,
         Self::Q6_K,
+        Self::IQ4_NL,
+        Self::IQ4_XS,
+        Self::MXFP4,
     ];
 
     /// Columns of a block: rows are whole blocks.
@@ -100,10 +81,15 @@ impl WeightsType {
         Self::ALL.into_iter().find(|weights_type| format!("{weights_type:?}") == name)
     }
 
-    /// Bytes of a tile: one block of each of [`GROUP_ROWS`] rows, in kernel layout. As many as the
-    /// blocks have in GGUF.
+    /// Bytes of a tile: one block of each of [`GROUP_ROWS`] rows, in kernel layout.
     pub fn tile_bytes(self) -> usize {
         with_layout!(self, L => L::TILE_BYTES)
+    }
+
+    /// Whether tiles have as many bytes as their blocks have in GGUF. Types that are stored as
+    /// others have more.
+    pub fn keeps_size(self) -> bool {
+        self.tile_bytes() == GROUP_ROWS * self.block_bytes()
     }
 
     /// Puts GGUF blocks of one row into consecutive tiles, as row number `lane` of their group. The
@@ -226,14 +212,21 @@ impl Matrix {
         match self.weights_type {
             WeightsType::F32 => floating::<S, F32>(&self.memory, activations, out),
             WeightsType::F16 => floating::<S, F16>(&self.memory, activations, out),
+            WeightsType::BF16 => floating::<S, BF16>(&self.memory, activations, out),
             WeightsType::Q4_0 => quantised::<S, Q4_0>(&self.memory, activations, out),
             WeightsType::Q4_1 => quantised::<S, Q4_1>(&self.memory, activations, out),
-            WeightsType::Q5_0 => quantised::<S, Q5_0>(&self.memory, activations, out),
+            WeightsType::Q5_0 | WeightsType::MXFP4 => {
+                quantised::<S, Q5_0>(&self.memory, activations, out)
+            }
             WeightsType::Q5_1 => quantised::<S, Q5_1>(&self.memory, activations, out),
-            WeightsType::Q8_0 => quantised::<S, Q8_0>(&self.memory, activations, out),
+            WeightsType::Q8_0 | WeightsType::IQ4_NL | WeightsType::IQ4_XS => {
+                quantised::<S, Q8_0>(&self.memory, activations, out)
+            }
             WeightsType::Q4_K => quantised::<S, Q4_K>(&self.memory, activations, out),
             WeightsType::Q5_K => quantised::<S, Q5_K>(&self.memory, activations, out),
-            WeightsType::Q6_K => quantised::<S, Q6_K>(&self.memory, activations, out),
+            WeightsType::Q6_K | WeightsType::Q3_K => {
+                quantised::<S, Q6_K>(&self.memory, activations, out)
+            }
         }
     }
 }

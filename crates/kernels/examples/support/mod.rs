@@ -32,12 +32,18 @@ impl Random {
             match weights_type {
                 WeightsType::F32 => block[3] = 0x3c | block[3] & 0x80,
                 WeightsType::F16 => block[1] = 0x20 | block[1] & 0x83,
+                WeightsType::BF16 => block[1] = 0x3c | block[1] & 0x80,
+                WeightsType::MXFP4 => block[0] = 120,
+                WeightsType::Q3_K => block[109] = 0x08,
+                WeightsType::IQ4_XS => block[1] = 0x08,
                 WeightsType::Q4_1 => (block[1], block[3]) = (0x20, 0xa8),
                 WeightsType::Q5_1 => (block[1], block[3]) = (0x1c, 0xa8),
                 WeightsType::Q4_K => (block[1], block[3]) = (0x0c, 0x1c),
                 WeightsType::Q5_K => (block[1], block[3]) = (0x08, 0x1c),
                 WeightsType::Q6_K => block[209] = 0x08,
-                WeightsType::Q4_0 | WeightsType::Q5_0 | WeightsType::Q8_0 => block[1] = 0x20,
+                WeightsType::Q4_0 | WeightsType::Q5_0 | WeightsType::Q8_0 | WeightsType::IQ4_NL => {
+                    block[1] = 0x20;
+                }
             }
         }
         gguf

@@ -76,6 +76,13 @@ impl F32x4 for Floats {
         }))
     }
     #[inline(always)]
+    fn load_upper_halves(values: &[u8; 8]) -> Self {
+        let halves = values.as_chunks::<2>().0;
+        Self(std::array::from_fn(|lane| {
+            f32::from_le_bytes([0, 0, halves[lane][0], halves[lane][1]])
+        }))
+    }
+    #[inline(always)]
     fn or_smaller(self, other: Self) -> Self {
         Self(std::array::from_fn(|i| if other.0[i] < self.0[i] { other.0[i] } else { self.0[i] }))
     }

@@ -124,6 +124,12 @@ impl F32x4 for Floats {
         Self(v128_and(i32x4_shl(halves, 13), u32x4_splat(0x8fff_e000)))
     }
     #[inline(always)]
+    fn load_upper_halves(values: &[u8; 8]) -> Self {
+        // SAFETY: the reference covers the 8 bytes; the instruction asks for no alignment.
+        let halves = unsafe { u32x4_load_extend_u16x4(values.as_ptr().cast()) };
+        Self(u32x4_shl(halves, 16))
+    }
+    #[inline(always)]
     fn or_smaller(self, other: Self) -> Self {
         Self(f32x4_pmin(self.0, other.0))
     }
