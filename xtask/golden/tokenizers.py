@@ -57,12 +57,12 @@ PROSE = [
 
 
 def unicode_texts():
-    """A character of every sixth of a block, between letters, digits, signs and spaces."""
+    """A character of every third of a block, between letters, digits, signs and spaces."""
     chosen = []
-    for start in range(0x80, 0x20000, 24):
+    for start in range(0x80, 0x20000, 48):
         assigned = [
             chr(code)
-            for code in range(start, start + 24)
+            for code in range(start, start + 48)
             if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co")
         ]
         if assigned:

@@ -31,7 +31,7 @@ fn models_that_the_engine_cannot_use_are_refused_by_name() {
         ("no layers", with("llama.block_count", 0u32), &["llama.block_count"]),
         ("absurd heads", with("llama.attention.head_count", 7u32), &["head_count"]),
         ("missing tensor", unknown_tensor, &["blk.1.ffn_up.weight"]),
-        ("unknown tokenizer", with("tokenizer.ggml.model", "llama"), &["`llama`", "`gpt2`"]),
+        ("unknown tokenizer", with("tokenizer.ggml.model", "t5"), &["`t5`", "`gpt2`", "`llama`"]),
         ("unknown pre-tokenizer", with("tokenizer.ggml.pre", "tekken"), &["tekken", "smollm"]),
         ("missing merges", without("tokenizer.ggml.merges"), &["tokenizer.ggml.merges"]),
         (

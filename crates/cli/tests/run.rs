@@ -98,11 +98,14 @@ fn ctrl_c_ends_a_guest_that_waits_for_input_at_once() {
     place.run(&with_prompt(&["run", "c.wasm"])).succeeded();
     let mut command = place.command(&["run", "c.wasm"]);
     let mut child = command.stdin(Stdio::piped()).spawn().expect("starts");
+    // Else waiting closes it, and the guest may end by itself before the signal arrives.
+    let stdin = child.stdin.take();
     std::thread::sleep(Duration::from_millis(500));
     let begin = Instant::now();
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(kill.expect("there is `kill`").success());
     let status = child.wait().expect("ends");
+    drop(stdin);
     assert_eq!(status.code(), Some(130));
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }

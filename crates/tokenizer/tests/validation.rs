@@ -91,9 +91,13 @@ fn optional_keys_may_be_missing() {
 
 #[test]
 fn unknown_kinds_are_refused_with_what_is_supported() {
-    let error = with("tokenizer.ggml.model", "llama".into()).expect_err("is another kind");
-    assert_eq!(error, Error::UnsupportedModel("llama".into()));
-    assert!(error.to_string().contains("`llama`") && error.to_string().contains("`gpt2`"));
+    let error = with("tokenizer.ggml.model", "t5".into()).expect_err("is another kind");
+    assert_eq!(error, Error::UnsupportedModel("t5".into()));
+    for name in ["`t5`", "`gpt2`", "`llama`"] {
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    let error = with("tokenizer.ggml.model", "llama".into()).expect_err("has no scores");
+    assert!(error.to_string().contains("`tokenizer.ggml.scores`"), "{error}");
     let error = with("tokenizer.ggml.pre", "gemma4".into()).expect_err("is not in the table");
     assert_eq!(error, Error::UnsupportedPreTokenizer("gemma4".into()));
     let message = error.to_string();
