@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(options.rounds > 0, "at least one round is needed");
     println!("==> set-up");
     tools::rust()?;
-    let model = model::smollm2()?;
+    let (model, gemma3) = (model::smollm2()?, model::gemma3()?);
     let mut build = Command::new("cargo");
     build.current_dir(root()).args(["build", "--locked", "--release", "--package", "trefoil"]);
     command::run(&mut build)?;
@@ -49,10 +49,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
     let mut measured = Measured::new();
     for round in 1..=options.rounds {
-        for program in programs(&trefoil, &peers, &model, options.quick) {
+        let mut programs = programs(&trefoil, &peers, &model, options.quick);
+        if !options.quick {
+            programs.extend(programs_of_gemma3(&trefoil, &peers, &gemma3));
+        }
+        for program in programs {
             let start = Instant::now();
             let report = output_json(program.command)?;
-            keep(&mut measured, program.name, &report)?;
+            keep(&mut measured, &program, &report)?;
             println!(
                 "round {round} of {}: {} ({:.0} s)",
                 options.rounds,
@@ -73,6 +77,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 struct Program {
     name: &'static str,
     command: Command,
+    /// Stands before the names of its tests; then only speeds are kept.
+    prefix: &'static str,
+}
+
+/// What of one round is about another model.
+fn programs_of_gemma3(trefoil: &PathBuf, peers: &Peers, model: &PathBuf) -> [Program; 2] {
+    let mut command = Command::new(trefoil);
+    command.args(["bench", "--json", "--quiet", "--repetitions", "1", "--instances", "1"]);
+    command.args(["--no-first-token", "--tests", "pp128,tg128"]).arg(model);
+    let llama = peers.llama(model, "1", Depth::Quick);
+    [("Trefoil, 1 instance", command), ("llama.cpp, 1 thread", llama)]
+        .map(|(name, command)| Program { name, command, prefix: "Gemma 3 270M, " })
 }
 
 /// One round.
@@ -104,10 +120,12 @@ fn programs(trefoil: &PathBuf, peers: &Peers, model: &PathBuf, quick: bool) -> V
             (false, _) => "pp128,pp512,tg128",
         };
         command.args(["--tests", tests]).arg(model);
-        programs.push(Program { name, command });
-        programs.push(Program { name: peer, command: peers.llama(model, instances, depth) });
+        programs.push(Program { name, command, prefix: "" });
+        let command = peers.llama(model, instances, depth);
+        programs.push(Program { name: peer, command, prefix: "" });
     }
-    programs.push(Program { name: "candle, 1 thread", command: peers.candle(model, "1") });
+    let command = peers.candle(model, "1");
+    programs.push(Program { name: "candle, 1 thread", command, prefix: "" });
     programs
 }
 
@@ -128,13 +146,17 @@ fn output_json(mut command: Command) -> Result<Value> {
 }
 
 /// Takes the numbers out of a report.
-fn keep(measured: &mut Measured, program: &str, report: &Value) -> Result<()> {
+fn keep(measured: &mut Measured, program: &Program, report: &Value) -> Result<()> {
+    let &Program { name, prefix, .. } = program;
     let mut add = |test: &str, value: f64| {
-        measured.entry((program.to_owned(), test.to_owned())).or_default().push(value);
+        measured.entry((name.to_owned(), format!("{prefix}{test}"))).or_default().push(value);
     };
     for result in report["results"].as_array().context("a report without `results`")? {
         let test = result["test"].as_str().context("a result without `test`")?;
         add(test, result["tokens_per_s"].as_f64().context("a result without `tokens_per_s`")?);
+    }
+    if !prefix.is_empty() {
+        return Ok(());
     }
     let number = |value: &Value| value.as_f64().or_else(|| value["median"].as_f64());
     for key in [

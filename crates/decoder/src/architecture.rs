@@ -11,6 +11,8 @@ use crate::key::{self, Key};
 pub struct Architecture {
     /// The value of `general.architecture`, which is also the prefix of the model's keys.
     pub name: &'static str,
+    /// Models that have it, for people.
+    pub families: &'static str,
     /// Which elements of a head RoPE turns together.
     pub rope_layout: RopeLayout,
     /// Every so manieth block does without RoPE (NoPE); 0 for none.
@@ -137,6 +139,7 @@ pub enum LocalRope {
 /// The differences of the other rows are differences to this.
 const LLAMA: Architecture = Architecture {
     name: "llama",
+    families: "Llama 1 to 3, Mistral 7B, Mixtral, TinyLlama, SmolLM, SmolLM2",
     // Files hold the query and key rows permuted for neighbouring pairs (llama.cpp,
     // convert_hf_to_gguf.py `permute`; llama-model.cpp `LLAMA_ROPE_TYPE_NORM`).
     rope_layout: RopeLayout::Interleaved,
@@ -158,6 +161,7 @@ const LLAMA: Architecture = Architecture {
 /// this.
 const QWEN2: Architecture = Architecture {
     name: "qwen2",
+    families: "Qwen 2 and 2.5",
     rope_layout: RopeLayout::Halves,
     biases: Biases::QueryKeyValue,
     experts: Experts::Never,
@@ -171,12 +175,14 @@ pub const ARCHITECTURES: &[Architecture] = &[
     QWEN2,
     Architecture {
         name: "qwen3",
+        families: "Qwen 3",
         query_key_norm: QueryKeyNorm::Heads,
         biases: Biases::Optional,
         ..QWEN2
     },
     Architecture {
         name: "qwen3moe",
+        families: "Qwen 3 with experts",
         query_key_norm: QueryKeyNorm::Heads,
         biases: Biases::Optional,
         experts: Experts::Always,
@@ -184,6 +190,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "gemma",
+        families: "Gemma",
         biases: Biases::Optional,
         activation: Activation::GeluGated,
         scales_embedding: true,
@@ -191,6 +198,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "gemma2",
+        families: "Gemma 2",
         norm_places: NormPlaces::Around,
         biases: Biases::Optional,
         activation: Activation::GeluGated,
@@ -202,6 +210,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "gemma3",
+        families: "Gemma 3 (text)",
         norm_places: NormPlaces::Around,
         query_key_norm: QueryKeyNorm::Heads,
         biases: Biases::Optional,
@@ -214,6 +223,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "phi3",
+        families: "Phi 3, Phi 3.5, Phi 4",
         biases: Biases::Optional,
         is_fused: true,
         windows: Windows::Ignored,
@@ -221,6 +231,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "olmo2",
+        families: "OLMo 2",
         norm_places: NormPlaces::After,
         query_key_norm: QueryKeyNorm::Whole,
         biases: Biases::Optional,
@@ -228,14 +239,22 @@ pub const ARCHITECTURES: &[Architecture] = &[
     },
     Architecture {
         name: "starcoder2",
+        families: "StarCoder 2",
         norm: Norm::Layer,
         biases: Biases::All,
         activation: Activation::Gelu,
         ..QWEN2
     },
-    Architecture { name: "smollm3", no_rope_step: 4, experts: Experts::Never, ..LLAMA },
+    Architecture {
+        name: "smollm3",
+        families: "SmolLM3",
+        no_rope_step: 4,
+        experts: Experts::Never,
+        ..LLAMA
+    },
     Architecture {
         name: "granite",
+        families: "Granite 3",
         experts: Experts::Never,
         windows: Windows::Unknown,
         features: &[

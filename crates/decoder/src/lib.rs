@@ -32,7 +32,7 @@ pub use config::{
     FEED_FORWARD_LENGTH_MAX, HEAD_LENGTH_MAX, HEADS_MAX, RopeConfig, RopeScaling,
     VOCABULARY_TOKENS_MAX,
 };
-pub use trefoil_kernels::CacheType;
+pub use trefoil_kernels::{CacheType, WeightsType};
 
 pub use decoder::{CONTEXT_TOKENS_DEFAULT_MAX, Decoder, Options, SEQUENCES_MAX};
 pub use exchange::{Alone, Exchange, agree};

@@ -86,6 +86,16 @@ impl WeightsType {
         with_layout!(self, L => L::TILE_BYTES)
     }
 
+    /// The type as which matrices are stored in memory, and whose kernels compute them.
+    pub fn stored_as(self) -> Self {
+        match self {
+            Self::IQ4_NL | Self::IQ4_XS => Self::Q8_0,
+            Self::MXFP4 => Self::Q5_0,
+            Self::Q3_K => Self::Q6_K,
+            own => own,
+        }
+    }
+
     /// Whether tiles have as many bytes as their blocks have in GGUF. Types that are stored as
     /// others have more.
     pub fn keeps_size(self) -> bool {
@@ -209,23 +219,20 @@ impl Matrix {
             self.rows
         );
         let out = Output::new(out, self.rows);
-        match self.weights_type {
+        match self.weights_type.stored_as() {
             WeightsType::F32 => floating::<S, F32>(&self.memory, activations, out),
             WeightsType::F16 => floating::<S, F16>(&self.memory, activations, out),
             WeightsType::BF16 => floating::<S, BF16>(&self.memory, activations, out),
             WeightsType::Q4_0 => quantised::<S, Q4_0>(&self.memory, activations, out),
             WeightsType::Q4_1 => quantised::<S, Q4_1>(&self.memory, activations, out),
-            WeightsType::Q5_0 | WeightsType::MXFP4 => {
-                quantised::<S, Q5_0>(&self.memory, activations, out)
-            }
+            WeightsType::Q5_0 => quantised::<S, Q5_0>(&self.memory, activations, out),
             WeightsType::Q5_1 => quantised::<S, Q5_1>(&self.memory, activations, out),
-            WeightsType::Q8_0 | WeightsType::IQ4_NL | WeightsType::IQ4_XS => {
-                quantised::<S, Q8_0>(&self.memory, activations, out)
-            }
+            WeightsType::Q8_0 => quantised::<S, Q8_0>(&self.memory, activations, out),
             WeightsType::Q4_K => quantised::<S, Q4_K>(&self.memory, activations, out),
             WeightsType::Q5_K => quantised::<S, Q5_K>(&self.memory, activations, out),
-            WeightsType::Q6_K | WeightsType::Q3_K => {
-                quantised::<S, Q6_K>(&self.memory, activations, out)
+            WeightsType::Q6_K => quantised::<S, Q6_K>(&self.memory, activations, out),
+            WeightsType::IQ4_NL | WeightsType::IQ4_XS | WeightsType::MXFP4 | WeightsType::Q3_K => {
+                unreachable!("stored as another type")
             }
         }
     }

@@ -33,6 +33,11 @@ pub use vocabulary::{
     Ids, MERGES_MAX, Model, SPECIAL_TOKEN_BYTES_MAX, TokenType, VOCABULARY_TOKENS_MAX, Vocabulary,
 };
 
+/// The values of `tokenizer.ggml.pre` that are supported; those in one list cut texts alike.
+pub fn pre_tokenizers() -> impl Iterator<Item = &'static [&'static str]> {
+    pre_tokenizer::TABLE.iter().map(|row| row.names)
+}
+
 /// A model's tokenizer.
 #[derive(Debug)]
 pub struct Tokenizer {

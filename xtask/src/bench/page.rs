@@ -92,14 +92,14 @@ pub(crate) fn write(measured: &Measured, rows: &[Row], rounds: u32) -> Result<()
     let mut csv = String::from("program,test,median,values\n");
     for ((program, test), values) in measured {
         let list: Vec<_> = values.iter().map(f64::to_string).collect();
-        let _ = writeln!(csv, "\"{program}\",{test},{},{}", median(values), list.join(" "));
+        let _ = writeln!(csv, "\"{program}\",\"{test}\",{},{}", median(values), list.join(" "));
     }
     let name = format!("{date}-{}.csv", machine.file);
     std::fs::write(folder.join(&name), csv)?;
     std::fs::write(folder.join("smollm2-135m.svg"), plot(measured))?;
     let page = format!(
-        "# Benchmarks\n\n`cargo xtask bench` wrote this on {date}: SmolLM2-135M in Q4_1, {rounds} \
-         rounds, the programs one after another in each round, on {} ({} cores, {}). Engine \
+        "# Benchmarks\n\n`cargo xtask bench` wrote this on {date}: SmolLM2-135M in Q4_1 (and where \
+         it says so Gemma 3 270M in Q4_K_M), {rounds} rounds, the programs one after another in each round, on {} ({} cores, {}). Engine \
          `cpu-relaxed`, epoch interruption on. llama.cpp is that of `llama-cpp-python` 0.3.36, \
          built for this processor, flash attention off; its \
          time to the first token leaves out the start of Python. All values: [{name}]({name}).\n\n\

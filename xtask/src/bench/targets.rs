@@ -93,6 +93,16 @@ pub(crate) fn rows(measured: &Measured, model_bytes: f64) -> Vec<Row> {
             AtMost(0.6),
         ),
         row(
+            "Gemma 3 270M, decode, 1 instance : llama.cpp 1 thread",
+            same(ONE, LLAMA_ONE, "Gemma 3 270M, tg128"),
+            AtLeast(1.4),
+        ),
+        row(
+            "Gemma 3 270M, prefill 128, 1 instance : llama.cpp 1 thread",
+            same(ONE, LLAMA_ONE, "Gemma 3 270M, pp128"),
+            AtLeast(1.0),
+        ),
+        row(
             "weight bytes per second in decode : memory read, 1 thread",
             value(ONE, "tg128") * value(ONE, "weight_bytes_per_token")
                 / value(ONE, "memory_read_bytes_per_s"),
