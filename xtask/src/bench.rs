@@ -53,9 +53,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if !options.quick {
             programs.extend(programs_of_gemma3(&trefoil, &peers, &gemma3));
         }
-        for program in programs {
+        for mut program in programs {
             let start = Instant::now();
-            let report = output_json(program.command)?;
+            let report = output_json(&mut program.command)?;
             keep(&mut measured, &program, &report)?;
             println!(
                 "round {round} of {}: {} ({:.0} s)",
@@ -130,19 +130,19 @@ fn programs(trefoil: &PathBuf, peers: &Peers, model: &PathBuf, quick: bool) -> V
 }
 
 /// Runs a program that prints JSON on standard output.
-fn output_json(mut command: Command) -> Result<Value> {
+fn output_json(command: &mut Command) -> Result<Value> {
     let output =
-        command.output().with_context(|| format!("starting {}", command::show(&command)))?;
+        command.output().with_context(|| format!("starting {}", command::show(command)))?;
     if !output.status.success() {
         bail!(
             "{} ended with {}:\n{}",
-            command::show(&command),
+            command::show(command),
             output.status,
             String::from_utf8_lossy(&output.stderr)
         );
     }
     serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("{} printed no JSON", command::show(&command)))
+        .with_context(|| format!("{} printed no JSON", command::show(command)))
 }
 
 /// Takes the numbers out of a report.
@@ -186,7 +186,7 @@ fn check_outputs(trefoil: &PathBuf, peers: &Peers, model: &PathBuf) -> Result<()
             command.args(["generate", "--json", "--quiet", "--raw", "--engine", engine]);
             command.args(["--instances", instances, "--temperature", "0", "-n", "48"]);
             command.arg(model).args(["--prompt", prompt]);
-            let ids = output_json(command)?["ids"].clone();
+            let ids = output_json(&mut command)?["ids"].clone();
             check_ids(&ids, &greedy["oracle"], &format!("engine {engine}, {instances} instances"))?;
         }
     }
@@ -194,7 +194,7 @@ fn check_outputs(trefoil: &PathBuf, peers: &Peers, model: &PathBuf) -> Result<()
     let ids: Vec<_> = ids.iter().map(Value::to_string).collect();
     let mut command = peers.llama(model, "1", Depth::Quick);
     command.args(["--prompt-ids", &ids.join(",")]);
-    check_ids(&output_json(command)?["ids"], &greedy["oracle"], "llama.cpp")
+    check_ids(&output_json(&mut command)?["ids"], &greedy["oracle"], "llama.cpp")
 }
 
 fn check_ids(ids: &Value, oracle: &Value, program: &str) -> Result<()> {
