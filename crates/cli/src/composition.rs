@@ -7,7 +7,7 @@ use trefoil_compose::{Change, Changes, Parts, Record, Role, cache_key, compose, 
 use trefoil_host::sha256_of_bytes;
 
 use crate::instances::Instances;
-use crate::parts::{self, Engine, ModelSource};
+use crate::parts::{self, ConfigurationFlags, Engine, ModelSource};
 use crate::session::Session;
 use crate::terminal::Meter;
 
@@ -17,7 +17,7 @@ pub(crate) struct Wanted<'a> {
     /// As the user says; otherwise a composition keeps its own, and a model gets the default.
     pub(crate) engine: Option<Engine>,
     pub(crate) default_engine: Engine,
-    pub(crate) configuration: Option<&'a Path>,
+    pub(crate) configuration: &'a ConfigurationFlags,
     /// The bundled chat app, or none, so that it exports `inference`.
     pub(crate) chat: bool,
     pub(crate) instances: Instances,
@@ -34,10 +34,7 @@ impl Wanted<'_> {
 
     fn make(&self, session: &Session) -> Result<PathBuf> {
         let engine = self.engine.as_ref().unwrap_or(&self.default_engine);
-        let configuration = match self.configuration {
-            Some(path) => parts::digest(path, session)?,
-            None => String::new(),
-        };
+        let configuration = self.configuration.digest(session)?;
         // For several instances the collective is the host's.
         let solo = self.instances.wanted() == 1;
         let collective = if solo { sha256_of_bytes(trefoil_bundle::SOLO) } else { String::new() };
@@ -58,7 +55,7 @@ impl Wanted<'_> {
         let parts = Parts {
             engine: engine.component()?,
             model: self.model.component(session)?,
-            configuration: parts::configuration(self.configuration)?,
+            configuration: self.configuration.component()?,
             collective: if solo { Some(parts::collective()?) } else { None },
             app: if self.chat { Some(parts::app("chat")?) } else { None },
         };
@@ -73,8 +70,8 @@ impl Wanted<'_> {
         if let Some(engine) = &self.engine {
             changes.engine = Change::Replace(engine.component()?);
         }
-        if self.configuration.is_some() {
-            changes.configuration = Change::Replace(parts::configuration(self.configuration)?);
+        if self.configuration.is_given() {
+            changes.configuration = Change::Replace(self.configuration.component()?);
         }
         changes.collective = collective(&record, self.instances)?;
         let app = record.part(Role::App);

@@ -112,8 +112,9 @@ macro_rules! settings_as_flags {
 settings_as_flags!(ModelSettings, Scope::Model);
 settings_as_flags!(RequestSettings, Scope::Request);
 
+/// The chat template has a flag of its own, which names a file.
 fn keys(scope: Scope) -> impl Iterator<Item = &'static Key> {
-    TABLE.iter().filter(move |key| key.scope == scope)
+    TABLE.iter().filter(move |key| key.scope == scope && key.name != "chat-template")
 }
 
 fn flag(key: &Key) -> Arg {

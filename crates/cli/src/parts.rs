@@ -1,11 +1,13 @@
 //! What options name: engines, models, configurations and apps.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use trefoil_compose::{Component, Model};
+use trefoil_contract::Setting;
 use trefoil_host::{Sha256Hex, sha256_of_bytes, sha256_of_file};
 
 use crate::session::Session;
@@ -70,13 +72,75 @@ pub(crate) fn app(text: &str) -> Result<Component> {
     }
 }
 
-/// Settings from TOML, or a configuration component; none at all without a file.
-pub(crate) fn configuration(file: Option<&Path>) -> Result<Component> {
-    let Some(file) = file else { return Ok(trefoil_compose::configuration(&[])?) };
-    match magic(file)? {
-        Magic::Wasm => Ok(Component::from_path(file)?),
-        _ => Ok(trefoil_compose::configuration_from_toml(file)?),
+/// Where a composition's settings come from.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct ConfigurationFlags {
+    /// Settings: a TOML file or a configuration component
+    #[arg(long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A Jinja chat template in place of the model's own
+    #[arg(long, value_name = "FILE")]
+    chat_template: Option<PathBuf>,
+}
+
+impl ConfigurationFlags {
+    /// Whether there is any.
+    pub(crate) fn is_given(&self) -> bool {
+        self.file.is_some() || self.chat_template.is_some()
     }
+
+    /// The flags again, for another process.
+    pub(crate) fn to_arguments(&self) -> Vec<OsString> {
+        let flags = [("--config", &self.file), ("--chat-template", &self.chat_template)];
+        let given = flags.into_iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?)));
+        given.flat_map(|(flag, path)| [flag.into(), path.into()]).collect()
+    }
+
+    /// What tells configurations apart.
+    pub(crate) fn digest(&self, session: &Session) -> Result<String> {
+        let of = |path: &Option<PathBuf>| match path {
+            Some(path) => digest(path, session),
+            None => Ok(String::new()),
+        };
+        let (file, template) = (of(&self.file)?, of(&self.chat_template)?);
+        Ok(if template.is_empty() { file } else { format!("{file} {template}") })
+    }
+
+    /// The component; one without settings if there are none.
+    pub(crate) fn component(&self) -> Result<Component> {
+        let is_component =
+            |file: &PathBuf| Ok::<_, anyhow::Error>(matches!(magic(file)?, Magic::Wasm));
+        let template = match &self.chat_template {
+            Some(path) => Some(template(path)?),
+            None => None,
+        };
+        let mut settings = match (&self.file, &template) {
+            (None, _) => Vec::new(),
+            (Some(file), None) if is_component(file)? => return Ok(Component::from_path(file)?),
+            (Some(file), Some(_)) if is_component(file)? => bail!(
+                "`--chat-template` cannot change the configuration component `{}`: let it set \
+                 `chat-template` itself",
+                file.display()
+            ),
+            (Some(file), _) => trefoil_compose::settings_from_toml(file)?,
+        };
+        if let Some(template) = template {
+            settings.retain(|setting| setting.key != TEMPLATE_KEY);
+            settings.push(template);
+        }
+        Ok(trefoil_compose::configuration(&settings)?)
+    }
+}
+
+const TEMPLATE_KEY: &str = "chat-template";
+
+/// A template as a setting.
+fn template(path: &Path) -> Result<Setting> {
+    must_exist(path, "--chat-template", "a file with a Jinja template")?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the chat template `{}`", path.display()))?;
+    let setting = trefoil_settings::parse(TEMPLATE_KEY, &text);
+    setting.with_context(|| format!("`{}` cannot be the chat template", path.display()))
 }
 
 /// What is needed for exchange between instances: one instance.

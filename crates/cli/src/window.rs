@@ -1,7 +1,6 @@
 //! Commands that call the engine directly: they look at one model through its composition.
 
 use std::io::{self, BufRead, Read};
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -14,7 +13,7 @@ use crate::exit;
 use crate::fields::{Fields, invalid};
 use crate::flags::{GuestFlags, ModelSettings};
 use crate::instances::Instances;
-use crate::parts::{Engine, ModelSource};
+use crate::parts::{ConfigurationFlags, Engine, ModelSource};
 use crate::session::{Session, print, print_json};
 use crate::stats;
 
@@ -32,9 +31,8 @@ pub(crate) struct WindowFlags {
     /// `cpu`, `cpu-relaxed`, or an engine component [default: cpu; a composition keeps its own]
     #[arg(long, value_name = "ENGINE")]
     engine: Option<String>,
-    /// Settings: a TOML file or a configuration component
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: ConfigurationFlags,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -98,7 +96,7 @@ impl WindowFlags {
             model: &model,
             engine: self.engine.as_deref().map(Engine::from),
             default_engine: Engine::Cpu,
-            configuration: self.config.as_deref(),
+            configuration: &self.configuration,
             chat: false,
             instances: Instances::one(self.guest.instances),
         };

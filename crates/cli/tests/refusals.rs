@@ -25,14 +25,14 @@ fn models_that_the_engine_cannot_use_are_refused_by_name() {
         TinyLlama { omitted_tensors: vec!["blk.1.ffn_up.weight".into()], ..TinyLlama::default() };
     let cases: &[(&str, TinyLlama, &[&str])] = &[
         ("unknown architecture", with("general.architecture", "mamba"), &["`mamba`", "llama"]),
-        ("unsupported type", TinyLlama::with_matrices(TensorType::BF16), &["BF16", "Q4_1"]),
+        ("unsupported type", TinyLlama::with_matrices(TensorType::I8), &["I8", "Q4_1"]),
         ("missing key", without("llama.block_count"), &["llama.block_count"]),
         ("mistyped key", with("llama.block_count", "two"), &["llama.block_count", "found a text"]),
         ("no layers", with("llama.block_count", 0u32), &["llama.block_count"]),
         ("absurd heads", with("llama.attention.head_count", 7u32), &["head_count"]),
         ("missing tensor", unknown_tensor, &["blk.1.ffn_up.weight"]),
         ("unknown tokenizer", with("tokenizer.ggml.model", "t5"), &["`t5`", "`gpt2`", "`llama`"]),
-        ("unknown pre-tokenizer", with("tokenizer.ggml.pre", "tekken"), &["tekken", "smollm"]),
+        ("unknown pre-tokenizer", with("tokenizer.ggml.pre", "gemma4"), &["gemma4", "smollm"]),
         ("missing merges", without("tokenizer.ggml.merges"), &["tokenizer.ggml.merges"]),
         (
             "malformed merges",
@@ -48,6 +48,29 @@ fn models_that_the_engine_cannot_use_are_refused_by_name() {
         place.run(&["generate", "model.gguf", "-p", "a"]).failed(1, pieces);
         assert_eq!(place.files(), ["model.gguf"], "{name}");
     }
+}
+
+#[test]
+fn a_chat_template_comes_from_a_file() {
+    let place = Place::new();
+    place.write("model.gguf", &tiny_llama(&without("tokenizer.chat_template")));
+    place.write(
+        "template.jinja",
+        b"{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}",
+    );
+    place.write("settings.toml", b"context-tokens = 64\n");
+    place.write("messages.json", br#"{"messages": [{"role": "user", "content": "hi"}]}"#);
+    let render = ["render-chat", "model.gguf", "messages.json"];
+    place.run(&render).failed(1, &["brings none", "--chat-template"]);
+    let given = [&render[..], &["--chat-template", "template.jinja"]].concat();
+    let shown = |arguments: &[&str]| place.run(arguments).text();
+    assert_eq!(shown(&given), "<user>hi");
+    assert_eq!(shown(&[&given[..], &["--config", "settings.toml"]].concat()), "<user>hi");
+    let missing = [&render[..], &["--chat-template", "nowhere.jinja"]].concat();
+    place.run(&missing).failed(1, &["nowhere.jinja"]);
+    // The app gets it by way of the composition.
+    let chat = ["chat", "model.gguf", "-p", "hi", "-n", "2", "--chat-template", "template.jinja"];
+    place.run(&chat).succeeded();
 }
 
 #[test]

@@ -73,15 +73,22 @@ pub fn configuration(settings: &[Setting]) -> Result<Component, ConfigurationErr
 /// # Errors
 /// [`ConfigurationError`]; refused settings are named with their line.
 pub fn configuration_from_toml(path: &Path) -> Result<Component, ConfigurationError> {
+    configuration(&settings_from_toml(path)?)
+}
+
+/// Reads settings from a TOML file.
+///
+/// # Errors
+/// [`ConfigurationError`]; refused settings are named with their line.
+pub fn settings_from_toml(path: &Path) -> Result<Vec<Setting>, ConfigurationError> {
     let open = |source| ConfigurationError::Open { path: path.into(), source };
     let size = fs::metadata(path).map_err(open)?.len();
     if size > TOML_BYTES_MAX {
         return Err(ConfigurationError::TooLarge { path: path.into(), size });
     }
     let text = fs::read_to_string(path).map_err(open)?;
-    let settings = trefoil_settings::from_toml(&text)
-        .map_err(|source| ConfigurationError::Toml { path: path.into(), source })?;
-    configuration(&settings)
+    trefoil_settings::from_toml(&text)
+        .map_err(|source| ConfigurationError::Toml { path: path.into(), source })
 }
 
 fn datum(setting: &Setting) -> Datum {

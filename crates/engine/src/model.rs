@@ -150,7 +150,7 @@ impl Model {
         let template = self.template.as_ref().ok_or_else(|| {
             Error::Template(format!(
                 "the model `{}` brings none; continue text without one (`--raw`) or give one as \
-                 the setting `chat-template`",
+                 the setting `chat-template` (`--chat-template FILE`)",
                 self.info.name
             ))
         })?;

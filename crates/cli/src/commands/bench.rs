@@ -1,5 +1,5 @@
 use std::io::Read;
-use std::path::{Path, PathBuf};
+
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::composition::Wanted;
 use crate::exit;
 use crate::flags::{GuestFlags, ModelSettings};
 use crate::instances::Instances;
-use crate::parts::{Engine, ModelSource};
+use crate::parts::{ConfigurationFlags, Engine, ModelSource};
 use crate::session::{Session, print, print_json};
 
 /// Tokens of the prompt before the first token.
@@ -49,9 +49,8 @@ pub(crate) struct Arguments {
     /// own]
     #[arg(long, value_name = "ENGINE")]
     engine: Option<String>,
-    /// Settings: a TOML file or a configuration component
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: ConfigurationFlags,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -83,7 +82,7 @@ impl Arguments {
             model: &model,
             engine: self.engine.as_deref().map(Engine::from),
             default_engine: Engine::CpuRelaxed,
-            configuration: self.config.as_deref(),
+            configuration: &self.configuration,
             chat: false,
             instances: Instances::per_core(self.guest.instances),
         };
@@ -235,9 +234,7 @@ impl Arguments {
             if let Some(engine) = &self.engine {
                 command.args(["--engine", engine]);
             }
-            if let Some(config) = &self.config {
-                command.arg("--config").arg::<&Path>(config);
-            }
+            command.args(self.configuration.to_arguments());
             let start = Instant::now();
             let mut child = command
                 .stdin(Stdio::null())

@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -7,7 +6,7 @@ use crate::commands::run::Job;
 use crate::composition::Wanted;
 use crate::flags::{GuestFlags, RequestSettings};
 use crate::instances::Instances;
-use crate::parts::{Engine, ModelSource};
+use crate::parts::{ConfigurationFlags, Engine, ModelSource};
 use crate::session::Session;
 
 /// Chat with a model
@@ -35,9 +34,8 @@ pub(crate) struct Arguments {
     /// own]
     #[arg(long, value_name = "ENGINE")]
     engine: Option<String>,
-    /// Settings: a TOML file or a configuration component
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: ConfigurationFlags,
     /// Report times, speed and memory on standard error
     #[arg(long)]
     stats: bool,
@@ -54,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
         model: &model,
         engine: arguments.engine.as_deref().map(Engine::from),
         default_engine: Engine::CpuRelaxed,
-        configuration: arguments.config.as_deref(),
+        configuration: &arguments.configuration,
         chat: true,
         instances: Instances::per_core(arguments.guest.instances),
     };

@@ -4,7 +4,7 @@ use anyhow::Result;
 use trefoil_compose::Parts;
 
 use crate::exit;
-use crate::parts::{self, Engine, ModelSource};
+use crate::parts::{self, ConfigurationFlags, Engine, ModelSource};
 use crate::session::Session;
 use crate::terminal::Meter;
 
@@ -18,9 +18,8 @@ pub(crate) struct Arguments {
     /// directory with `--dir` then)
     #[arg(long)]
     model: String,
-    /// Settings: a TOML file or a configuration component
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: ConfigurationFlags,
     /// `chat` or an app component; without one the result exports `trefoil:llm/inference`
     #[arg(long)]
     app: Option<String>,
@@ -32,7 +31,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
     let app = arguments.app.as_deref().map(parts::app).transpose()?;
     let engine = Engine::from(arguments.engine.as_str()).component()?;
-    let configuration = parts::configuration(arguments.config.as_deref())?;
+    let configuration = arguments.configuration.component()?;
     let model = ModelSource::find(&arguments.model, session)?.component(session)?;
     let collective = Some(parts::collective()?);
     let parts = Parts { engine, model, configuration, collective, app };
