@@ -76,7 +76,7 @@ pub(crate) fn app(text: &str) -> Result<Component> {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ConfigurationFlags {
     /// Settings: a TOML file or a configuration component
-    #[arg(long = "config", value_name = "FILE")]
+    #[arg(long = "config", id = "config", value_name = "FILE")]
     file: Option<PathBuf>,
     /// A Jinja chat template in place of the model's own
     #[arg(long, value_name = "FILE")]
