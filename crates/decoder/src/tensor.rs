@@ -139,10 +139,11 @@ enum Presence {
     Possible,
 }
 
-/// All tensors that a model may have.
-fn slots(config: &Config) -> Vec<(Slot, Presence)> {
+/// All tensors that a model may have, block by block: a file may claim more than fit memory.
+fn slots(config: &Config) -> impl Iterator<Item = (Slot, Presence)> {
     use Presence::{Needed, Possible};
-    let mut slots = vec![
+    let bias = (config.architecture.norm == Norm::Layer).then_some((Slot::OutputNormBias, Needed));
+    let ends = [
         (Slot::TokenEmbd, Needed),
         (Slot::RopeFreqs, Possible),
         (Slot::RopeFactorsLong, Possible),
@@ -150,20 +151,17 @@ fn slots(config: &Config) -> Vec<(Slot, Presence)> {
         (Slot::OutputNorm, Needed),
         (Slot::Output, Possible),
     ];
-    if config.architecture.norm == Norm::Layer {
-        slots.push((Slot::OutputNormBias, Needed));
-    }
-    for block in 0..config.blocks {
-        let of_block = block_slots(config.architecture, config.experts.is_some());
-        slots.extend(
-            of_block.into_iter().map(|(slot, presence)| (Slot::Block(block, slot), presence)),
-        );
-        for expert in 0..config.experts.map_or(0, |experts| experts.count) {
+    let of_block = block_slots(config.architecture, config.experts.is_some());
+    let experts = config.experts.map_or(0, |experts| experts.count);
+    let blocks = (0..config.blocks).flat_map(move |block| {
+        let of_block = of_block.clone().into_iter();
+        let of_experts = (0..experts).flat_map(move |expert| {
             let matrices = [ExpertSlot::Gate, ExpertSlot::Up, ExpertSlot::Down];
-            slots.extend(matrices.map(|slot| (Slot::Expert(block, slot, expert), Needed)));
-        }
-    }
-    slots
+            matrices.map(|slot| (Slot::Expert(block, slot, expert), Needed))
+        });
+        of_block.map(move |(slot, presence)| (Slot::Block(block, slot), presence)).chain(of_experts)
+    });
+    ends.into_iter().chain(bias).chain(blocks)
 }
 
 fn block_slots(architecture: &Architecture, has_experts: bool) -> Vec<(BlockSlot, Presence)> {
