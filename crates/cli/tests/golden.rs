@@ -240,9 +240,18 @@ mod gemma3 {
         crate::GEMMA3, &[];
         tokens_are_exact,
         logits_are_close_to_the_oracles,
-        greedy_texts_differ_only_where_the_choice_is_close,
-        likelihood_is_close_to_the_oracles,
     );
+
+    /// What takes longer, in `cargo xtask test --all`.
+    #[cfg(feature = "exhaustive")]
+    mod longer {
+        use super::*;
+        with_both_engines!(
+            crate::GEMMA3, &[];
+            greedy_texts_differ_only_where_the_choice_is_close,
+            likelihood_is_close_to_the_oracles,
+        );
+    }
 }
 
 /// In `cargo xtask test --all`; `combinations.rs` does this on a tiny model.
