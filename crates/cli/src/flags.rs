@@ -150,6 +150,7 @@ fn given(matches: &ArgMatches, scope: Scope) -> Result<Vec<Setting>, clap::Error
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parts::ConfigurationFlags;
 
     #[test]
     fn sizes_are_powers_of_1024() {
@@ -175,8 +176,10 @@ mod tests {
     fn every_setting_is_a_flag_of_its_scope() {
         let command = ModelSettings::augment_args(Command::new("x"));
         let command = RequestSettings::augment_args(command);
+        let command = ConfigurationFlags::augment_args(command);
         for key in TABLE {
-            assert!(command.get_arguments().any(|arg| arg.get_id() == key.name), "{}", key.name);
+            let is_flag = |arg: &Arg| arg.get_long() == Some(key.name);
+            assert!(command.get_arguments().any(is_flag), "{}", key.name);
         }
     }
 }
