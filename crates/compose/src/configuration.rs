@@ -68,14 +68,6 @@ pub fn configuration(settings: &[Setting]) -> Result<Component, ConfigurationErr
     Ok(Component::from_content(content, "settings")?)
 }
 
-/// Reads settings from a TOML file and makes a configuration component of them.
-///
-/// # Errors
-/// [`ConfigurationError`]; refused settings are named with their line.
-pub fn configuration_from_toml(path: &Path) -> Result<Component, ConfigurationError> {
-    configuration(&settings_from_toml(path)?)
-}
-
 /// Reads settings from a TOML file.
 ///
 /// # Errors

@@ -47,9 +47,7 @@ mod splice;
 
 pub use component::{Component, ComponentError};
 pub use compose::{ComposeError, Parts, compose};
-pub use configuration::{
-    ConfigurationError, configuration, configuration_from_toml, settings_from_toml,
-};
+pub use configuration::{ConfigurationError, configuration, settings_from_toml};
 pub use contract::GenerateError;
 pub use inspect::{
     InspectError, InspectedPart, Inspection, MetadataEntry, ModelFile, Nested, NestedKind,

@@ -147,6 +147,6 @@ fn the_result_can_be_read_by_others() {
 fn configuration_errors_name_file_and_line() {
     let folder = Folder::new();
     let path = folder.file("trefoil.toml", b"top-k = 3\ntemperatur = 1\n");
-    let error = trefoil_compose::configuration_from_toml(&path).unwrap_err().to_string();
+    let error = trefoil_compose::settings_from_toml(&path).unwrap_err().to_string();
     assert!(error.contains("trefoil.toml`: line 2: ") && error.contains("temperatur"), "{error}");
 }

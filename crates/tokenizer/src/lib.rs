@@ -2,9 +2,9 @@
 //! SentencePiece's (`llama`).
 //!
 //! A text becomes tokens in three steps: special tokens are cut out, a pre-tokenizer cuts the rest
-//! into words, and in each word merges join bytes into tokens. SentencePiece does without words. The results are those of llama.cpp,
-//! for any bytes; where they differ, the item says so. Letters and numbers are those of Unicode 16
-//! (llama.cpp: 15).
+//! into words, and in each word merges join bytes into tokens. SentencePiece does without words.
+//! The results are those of llama.cpp, for any bytes; where they differ, the item says so. Letters
+//! and numbers are those of Unicode 16 (llama.cpp: 15).
 //!
 //! This crate does no I/O, uses no randomness and panics on no input.
 #![deny(missing_docs)]
