@@ -408,12 +408,11 @@ impl<E: Exchange> Pass<'_, E> {
     fn feed_forward(&mut self) -> Result<()> {
         let block = self.block;
         self.norm(block.ffn_norm.as_ref());
-        match (&block.feed_forward, &self.config.experts) {
-            (FeedForward::Mixture { router, experts }, Some(sizes)) => {
+        match &block.feed_forward {
+            FeedForward::Mixture { router, experts, sizes } => {
                 self.mixture(router, experts, sizes)?;
             }
-            (FeedForward::Mixture { .. }, None) => unreachable!("loaded with its sizes"),
-            (FeedForward::Dense(network), _) => self.dense(network)?,
+            FeedForward::Dense(network) => self.dense(network)?,
         }
         self.add_branch(block.ffn_post_norm.as_deref());
         Ok(())
@@ -454,17 +453,14 @@ impl<E: Exchange> Pass<'_, E> {
         activations.prepare(branch, width);
         router.multiply(activations, scores);
         choose(scores, sizes, chosen);
-        places.iter_mut().for_each(Vec::clear);
-        for (place, (expert, _)) in chosen.iter().enumerate() {
-            places[*expert as usize].push(place);
-        }
+        places.sort(chosen);
 
         let own = expert.own().len();
         self.peers.all_gather(expert, inner, |inner| {
             if own == 0 {
                 return Ok(());
             }
-            for (network, places) in experts.iter().zip(&*places) {
+            for (network, places) in experts.iter().zip(places.of_experts()) {
                 let rows = places.iter().map(|place| place / sizes.used);
                 let count = gather(branch, width, rows, gathered);
                 if count == 0 {
@@ -482,7 +478,7 @@ impl<E: Exchange> Pass<'_, E> {
             if own == 0 {
                 return Ok(());
             }
-            for (network, places) in experts.iter().zip(&*places) {
+            for (network, places) in experts.iter().zip(places.of_experts()) {
                 let count = gather(inner, length, places.iter().copied(), gathered);
                 if count == 0 {
                     continue;

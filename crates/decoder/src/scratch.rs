@@ -58,8 +58,8 @@ pub(crate) struct MixtureScratch {
     pub(crate) scores: Vec<f32>,
     /// The chosen experts and their weights, the likeliest first: `[tokens][used]`.
     pub(crate) chosen: Vec<(u32, f32)>,
-    /// For each expert, the places in `chosen` that it computes.
-    pub(crate) places: Vec<Vec<usize>>,
+    /// The places in `chosen` that each expert computes.
+    pub(crate) places: Places,
     /// What an expert multiplies with: `[tokens][embedding or expert feed-forward]`.
     pub(crate) gathered: Vec<f32>,
     /// `[tokens][own expert feed-forward]`.
@@ -70,6 +70,42 @@ pub(crate) struct MixtureScratch {
     pub(crate) inner: Vec<f32>,
     /// `[tokens][used][embedding]`.
     pub(crate) outer: Vec<f32>,
+}
+
+/// Places of chosen experts, sorted by expert.
+#[derive(Default)]
+pub(crate) struct Places {
+    /// `[tokens][used]`; those of one expert ascend.
+    sorted: Vec<usize>,
+    /// Where the places of each expert end in `sorted`.
+    ends: Vec<usize>,
+}
+
+impl Places {
+    /// Sorts the places of `chosen`, as many as were made room for.
+    pub(crate) fn sort(&mut self, chosen: &[(u32, f32)]) {
+        let Self { sorted, ends } = self;
+        ends.fill(0);
+        for (expert, _) in chosen {
+            ends[*expert as usize] += 1;
+        }
+        // Until its places are filled in, an expert's end is its beginning.
+        let mut begin = 0;
+        for end in ends.iter_mut() {
+            begin += std::mem::replace(end, begin);
+        }
+        for (place, (expert, _)) in chosen.iter().enumerate() {
+            let end = &mut ends[*expert as usize];
+            sorted[*end] = place;
+            *end += 1;
+        }
+    }
+
+    /// The places of each expert.
+    pub(crate) fn of_experts(&self) -> impl Iterator<Item = &[usize]> {
+        let begins = [0].into_iter().chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| &self.sorted[begin..*end])
+    }
 }
 
 const PURPOSE: &str = "one batch; lower `prefill-tokens`";
@@ -138,7 +174,23 @@ impl MixtureScratch {
         for (buffer, width) in widths {
             resize(buffer, tokens.saturating_mul(width), PURPOSE)?;
         }
-        resize(&mut self.chosen, tokens.saturating_mul(experts.used), PURPOSE)?;
-        resize(&mut self.places, experts.count, PURPOSE)
+        let chosen = tokens.saturating_mul(experts.used);
+        resize(&mut self.chosen, chosen, PURPOSE)?;
+        resize(&mut self.places.sorted, chosen, PURPOSE)?;
+        resize(&mut self.places.ends, experts.count, PURPOSE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_sorted_by_expert_and_ascend() {
+        let mut places = Places { sorted: vec![9; 6], ends: vec![9; 4] };
+        let chosen = [3, 1, 0, 3, 1, 3].map(|expert| (expert, 0.5));
+        places.sort(&chosen);
+        let of_experts: Vec<&[usize]> = places.of_experts().collect();
+        assert_eq!(of_experts, [&[2][..], &[1, 4], &[], &[0, 3, 5]]);
     }
 }

@@ -8,7 +8,7 @@ use trefoil_gguf::{Gguf, Source, Tensor};
 use trefoil_kernels::{Activations, GROUP_ROWS, Matrix, add, layer_norm, rms_norm};
 
 use crate::architecture::QueryKeyNorm;
-use crate::config::Config;
+use crate::config::{Config, ExpertsConfig};
 use crate::memory::zeros;
 use crate::partition::Partition;
 use crate::tensor::{self, BlockSlot, ExpertSlot, Form, MatrixForm, Planned, Slot};
@@ -48,7 +48,7 @@ pub(crate) struct Block {
 /// A feed-forward network.
 pub(crate) enum FeedForward {
     Dense(Expert),
-    Mixture { router: OwnRows, experts: Vec<Expert> },
+    Mixture { router: OwnRows, experts: Vec<Expert>, sizes: ExpertsConfig },
 }
 
 /// A feed-forward network, or one of a mixture.
@@ -248,11 +248,12 @@ impl Loaded<'_> {
                 up: self.linear(slot(FfnUp), Some(slot(FfnUpBias)))?,
                 down: self.linear(slot(FfnDown), Some(slot(FfnDownBias)))?,
             }),
-            Some(experts) => FeedForward::Mixture {
+            Some(sizes) => FeedForward::Mixture {
                 router: self.matrix(slot(FfnGateInp))?,
-                experts: (0..experts.count)
+                experts: (0..sizes.count)
                     .map(|expert| self.expert(block, expert))
                     .collect::<Result<_>>()?,
+                sizes,
             },
         };
         Ok(Block {
