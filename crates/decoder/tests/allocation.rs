@@ -32,10 +32,10 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// A prompt of 80 tokens, then one token at a time.
-fn decode_without_allocating(file: &Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
-    let gguf = Gguf::read(file)?;
+fn decode_without_allocating(file: Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
+    let gguf = Gguf::read(&file)?;
     let options = Options { context_tokens: 0, sequences_max: 1, kv_cache_type: CacheType::F16 };
-    let mut decoder = Decoder::load(&gguf, file, options)?;
+    let mut decoder = Decoder::load(&gguf, &file, options)?;
     let mut logits = Vec::new();
     let mut step = |position, tokens: &[u32]| {
         let span = Span { sequence: 0, position, tokens, logits: Logits::Last };
@@ -53,7 +53,7 @@ fn decode_without_allocating(file: &Vec<u8>) -> Result<(), Box<dyn std::error::E
 
 #[test]
 fn decoding_does_not_allocate_in_steady_state() -> Result<(), Box<dyn std::error::Error>> {
-    decode_without_allocating(&tiny_llama(&TinyLlama::with_matrices(TensorType::Q4_1)))
+    decode_without_allocating(tiny_llama(&TinyLlama::with_matrices(TensorType::Q4_1)))
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn nor_do_mixtures_of_experts() -> Result<(), Box<dyn std::error::Error>> {
     let mixtures = models.iter().filter(|it| ["mixtral", "qwen3moe"].contains(&it.name.as_str()));
     assert_eq!(mixtures.clone().count(), 2, "the fixtures have these mixtures");
     for model in mixtures {
-        decode_without_allocating(&model.file)?;
+        decode_without_allocating(model.file.clone())?;
     }
     Ok(())
 }
