@@ -23,6 +23,10 @@ CONTEXT = 128
 PROMPT = 44
 # Places in the prompt whose logits are kept.
 PLACES = [0, 1, 6, 23, 43]
+# The same of models whose windows leave most of the prompt behind.
+LONG_CONTEXT = 512
+LONG_PROMPT = 450
+LONG_PLACES = [9, 10, 200, 333, 449]
 
 # Kept here: llama.cpp goes on calling it.
 WARNINGS = []
@@ -270,8 +274,9 @@ def gemma(model):
 GEMMA_NORMS = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
 
 
-def gemma2(model):
+def gemma2(model, context=CONTEXT):
     model.keys(
+        context_length=context,
         attention__key_length=HEAD,
         attention__value_length=HEAD,
         attention__sliding_window=10,
@@ -282,8 +287,9 @@ def gemma2(model):
     plain(model, norms=GEMMA_NORMS)
 
 
-def gemma3(model):
+def gemma3(model, context=CONTEXT):
     model.keys(
+        context_length=context,
         attention__key_length=HEAD,
         attention__value_length=HEAD,
         attention__sliding_window=10,
@@ -393,6 +399,8 @@ MODELS = {
     ),
     "types-k": ("llama", 1, lambda model: types(model, ["Q4_K", "Q6_K", "Q5_K", "Q3_K"])),
     "types-4": ("llama", 1, lambda model: types(model, ["IQ4_NL", "Q8_0", "MXFP4", "IQ4_XS"])),
+    "gemma2-window": ("gemma2", 2, lambda model: gemma2(model, LONG_CONTEXT)),
+    "gemma3-window": ("gemma3", 7, lambda model: gemma3(model, LONG_CONTEXT)),
 }
 
 
@@ -404,13 +412,13 @@ def build(name, path):
     model.finish()
 
 
-def logits(path, tokens):
+def logits(path, tokens, places):
     WARNINGS.clear()
     model = ll.llama_model_load_from_file(str(path).encode(), ll.llama_model_default_params())
     if not model:
         raise SystemExit(f"{path}: " + "".join(WARNINGS))
     params = ll.llama_context_default_params()
-    params.n_ctx = CONTEXT
+    params.n_ctx = max(CONTEXT, 2 ** len(tokens).bit_length())
     params.n_batch = params.n_ubatch = len(tokens)
     params.n_threads = params.n_threads_batch = 1
     params.type_k = params.type_v = ll.GGML_TYPE_F32
@@ -430,7 +438,7 @@ def logits(path, tokens):
     if ll.llama_decode(context, batch) != 0:
         raise SystemExit(f"{path}: llama_decode failed")
     rows = []
-    for place in PLACES:
+    for place in places:
         row = ll.llama_get_logits_ith(context, place)
         rows.append(np.ctypeslib.as_array(row, (vocabulary,)).astype(np.float32).copy())
     ll.llama_batch_free(batch)
@@ -445,15 +453,17 @@ def main():
     for name in sys.argv[2:] or MODELS:
         path = directory / f"{name}.gguf"
         build(name, path)
-        tokens = [int(token) for token in np.random.default_rng(1).integers(2, 258, PROMPT)]
-        rows = logits(path, tokens)
+        is_long = name.endswith("-window")
+        length, places = (LONG_PROMPT, LONG_PLACES) if is_long else (PROMPT, PLACES)
+        tokens = [int(token) for token in np.random.default_rng(1).integers(2, 258, length)]
+        rows = logits(path, tokens, places)
         deviation = float(np.std(rows))
         print(f"{name}: {path.stat().st_size} bytes, logits deviate by {deviation:.2f}")
         if not 0.8 < deviation < 20:
             raise SystemExit(f"{name}: logits deviate by {deviation}")
         golden = {
             "tokens": tokens,
-            "places": PLACES,
+            "places": places,
             "logits": [[float(f"{value:.7g}") for value in row] for row in rows],
         }
         (directory / f"{name}.json").write_text(json.dumps(golden) + "\n")

@@ -3,12 +3,13 @@
 use trefoil_contract::{Error, Result};
 use trefoil_generation::{Logits, Span};
 
+use crate::cache::Cache;
+
 /// What the spans are checked against.
 pub(crate) struct Bounds<'a> {
     pub(crate) vocabulary_tokens: usize,
     pub(crate) context_tokens: u32,
-    /// Tokens that the cache holds of each sequence.
-    pub(crate) cached_tokens: &'a [u32],
+    pub(crate) cache: &'a Cache,
 }
 
 /// Checks all spans before anything is computed.
@@ -19,8 +20,8 @@ pub(crate) fn check(batch: &[Span<'_>], bounds: &Bounds<'_>) -> Result<()> {
     for (index, span) in batch.iter().enumerate() {
         let refuse = |what: String| Err(Error::InvalidArgument(format!("span {index}: {what}")));
         let sequence = span.sequence;
-        let Some(&cached) = bounds.cached_tokens.get(sequence) else {
-            let sequences = bounds.cached_tokens.len();
+        let Some(&cached) = bounds.cache.tokens().get(sequence) else {
+            let sequences = bounds.cache.tokens().len();
             return refuse(format!("sequence {sequence} is none of the {sequences} sequences"));
         };
         if batch[..index].iter().any(|other| other.sequence == sequence) {
@@ -32,6 +33,13 @@ pub(crate) fn check(batch: &[Span<'_>], bounds: &Bounds<'_>) -> Result<()> {
         if span.position > cached {
             return refuse(format!(
                 "sequence {sequence} goes on at position {}, but only {cached} tokens are cached",
+                span.position
+            ));
+        }
+        if bounds.cache.reusable(sequence, span.position) < span.position {
+            return refuse(format!(
+                "sequence {sequence} cannot go on at position {}: sliding windows have moved on, \
+                 and hold nothing from before it any more; compute it from the beginning",
                 span.position
             ));
         }

@@ -1,49 +1,58 @@
 //! The KV cache: keys and values of each sequence's tokens.
 
 use trefoil_contract::{Error, Result};
-use trefoil_kernels::{AttentionScratch, CacheType, HeadCache, OutOfMemory, Rows, Scoring};
+use trefoil_kernels::{
+    AttentionScratch, CacheType, HeadCache, OutOfMemory, PAGE_TOKENS, Rows, Scoring,
+};
 
 use crate::config::Config;
 use crate::partition::Partition;
 
-/// Tokens by which a cache grows at least: so seldom that copying does not matter, so little that
-/// short sequences stay small.
-const STEP_TOKENS: usize = 256;
+/// So many tokens at the end of a sequence can be cut off at any time: blocks with a sliding window
+/// keep that much more than the window. Behind an answer, a dialogue goes on a few tokens earlier.
+const CUT_TOKENS: usize = 2 * PAGE_TOKENS;
 
 const PURPOSE: &str = "the KV cache; lower `context-tokens` or `sequences-max`";
 
-/// Keys and values of all sequences. Memory is taken as sequences grow.
+/// Keys and values of all sequences. Memory is taken as sequences grow, and given back where
+/// sliding windows have moved on.
 pub(crate) struct Cache {
     sequences: Vec<Sequence>,
     /// Tokens of each sequence that are computed in all blocks.
     tokens: Vec<u32>,
-    heads_count: usize,
+    /// Whether a block has a sliding window, `[block]`.
+    has_window: Vec<bool>,
+    window_tokens: usize,
     /// For each KV head that this instance holds, how many query heads it serves.
     groups: Vec<usize>,
     head_length: usize,
-    context_tokens: usize,
     cache_type: CacheType,
 }
 
-/// `[block][KV head held]`; empty until the sequence is used.
-type Sequence = Vec<HeadCache>;
+#[derive(Default)]
+struct Sequence {
+    /// `[block][KV head held]`; empty until the sequence is used.
+    heads: Vec<HeadCache>,
+    /// The first token that blocks with a sliding window hold. The same on all instances, those
+    /// without heads included.
+    first: usize,
+}
 
 impl Cache {
-    /// Room for sequences of at most `context_tokens`, all empty.
+    /// Room for sequences, all empty.
     pub(crate) fn new(
         config: &Config,
         partition: &Partition,
         sequences_max: usize,
-        context_tokens: u32,
         cache_type: CacheType,
     ) -> Cache {
         Cache {
-            sequences: (0..sequences_max).map(|_| Sequence::new()).collect(),
+            sequences: (0..sequences_max).map(|_| Sequence::default()).collect(),
             tokens: vec![0; sequences_max],
-            heads_count: config.blocks * partition.groups.len(),
+            has_window: config.has_window.clone(),
+            window_tokens: config.window_tokens,
             groups: partition.groups.clone(),
             head_length: config.head_length,
-            context_tokens: context_tokens as usize,
             cache_type,
         }
     }
@@ -55,7 +64,8 @@ impl Cache {
 
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> u64 {
-        self.sequences.iter().flatten().map(|head| head.bytes() as u64).sum()
+        let heads = self.sequences.iter().flat_map(|sequence| &sequence.heads);
+        heads.map(|head| head.bytes() as u64).sum()
     }
 
     /// Makes room for `tokens` behind those of a sequence.
@@ -63,24 +73,24 @@ impl Cache {
     /// # Errors
     /// `out-of-memory`.
     pub(crate) fn reserve(&mut self, sequence: usize, tokens: usize) -> Result<()> {
+        let heads_count = self.has_window.len() * self.groups.len();
         let needed_tokens = self.tokens[sequence] as usize + tokens;
-        let step = needed_tokens.next_multiple_of(STEP_TOKENS).min(self.context_tokens);
         // Keys and values, in u64: a product that memory cannot hold still has a size to report.
-        let token_bytes = (self.heads_count as u64 * 2 * self.cache_type.bytes() as u64)
+        let token_bytes = (heads_count as u64 * 2 * self.cache_type.bytes() as u64)
             .saturating_mul(self.head_length as u64);
         let out_of_memory = || Error::OutOfMemory {
-            needed_bytes: token_bytes.saturating_mul(step as u64),
+            needed_bytes: token_bytes.saturating_mul(needed_tokens as u64),
             purpose: PURPOSE.to_owned(),
         };
-        let heads = &mut self.sequences[sequence];
+        let heads = &mut self.sequences[sequence].heads;
         if heads.is_empty() {
-            heads.try_reserve_exact(self.heads_count).map_err(|_| out_of_memory())?;
+            heads.try_reserve_exact(heads_count).map_err(|_| out_of_memory())?;
             heads.extend(
-                (0..self.heads_count).map(|_| HeadCache::new(self.head_length, self.cache_type)),
+                (0..heads_count).map(|_| HeadCache::new(self.head_length, self.cache_type)),
             );
         }
         for head in heads {
-            head.reserve(step.max(needed_tokens)).map_err(|_| out_of_memory())?;
+            head.reserve(needed_tokens).map_err(|_| out_of_memory())?;
         }
         Ok(())
     }
@@ -88,28 +98,58 @@ impl Cache {
     /// One block of a sequence.
     pub(crate) fn layer(&mut self, sequence: usize, block: usize) -> Layer<'_> {
         let count = self.groups.len();
-        let heads = &mut self.sequences[sequence][block * count..][..count];
+        let heads = &mut self.sequences[sequence].heads[block * count..][..count];
         Layer { heads, groups: &self.groups, head_length: self.head_length }
     }
 
-    /// Counts tokens that were appended in all blocks.
+    /// Counts tokens that were appended in all blocks, and gives up what no window reaches any
+    /// more.
     pub(crate) fn keep(&mut self, sequence: usize, tokens: usize) {
         self.tokens[sequence] += tokens as u32;
-    }
-
-    /// Forgets the tokens of a sequence behind its first `tokens`. Keeps the memory.
-    pub(crate) fn truncate(&mut self, sequence: usize, tokens: u32) {
-        let Some(held) = self.tokens.get_mut(sequence) else { return };
-        *held = tokens.min(*held);
-        for head in &mut self.sequences[sequence] {
-            head.truncate(*held as usize);
+        if !self.has_window.contains(&true) {
+            return;
+        }
+        let next = self.tokens[sequence] as usize;
+        let needed = self.reached_from(next).saturating_sub(CUT_TOKENS);
+        let Sequence { heads, first } = &mut self.sequences[sequence];
+        *first = (needed / PAGE_TOKENS * PAGE_TOKENS).max(*first);
+        if self.groups.is_empty() {
+            return;
+        }
+        let blocks = self.has_window.iter().zip(heads.chunks_exact_mut(self.groups.len()));
+        for (_, heads) in blocks.filter(|(has_window, _)| **has_window) {
+            heads.iter_mut().for_each(|head| head.forget(*first));
         }
     }
 
-    /// Gives the memory of an empty sequence back, for other sequences to use.
-    pub(crate) fn free_if_empty(&mut self, sequence: usize) {
-        if self.tokens.get(sequence) == Some(&0) {
-            self.sequences[sequence] = Sequence::new();
+    /// The first token in the window of the token at a position.
+    fn reached_from(&self, position: usize) -> usize {
+        (position + 1).saturating_sub(self.window_tokens)
+    }
+
+    /// See [`trefoil_generation::Forward::reusable`].
+    pub(crate) fn reusable(&self, sequence: usize, tokens: u32) -> u32 {
+        let Some(&held) = self.tokens.get(sequence) else { return 0 };
+        let tokens = tokens.min(held);
+        let first = self.sequences[sequence].first;
+        match first == 0 || self.reached_from(tokens as usize) >= first {
+            true => tokens,
+            false => 0,
+        }
+    }
+
+    /// Forgets the tokens of a sequence behind its first `tokens`, or behind none if these are not
+    /// [`reusable`](Cache::reusable).
+    pub(crate) fn truncate(&mut self, sequence: usize, tokens: u32) {
+        let kept = self.reusable(sequence, tokens);
+        let Some(held) = self.tokens.get_mut(sequence) else { return };
+        *held = kept;
+        let sequence = &mut self.sequences[sequence];
+        if kept == 0 {
+            *sequence = Sequence::default();
+        }
+        for head in &mut sequence.heads {
+            head.truncate(kept as usize);
         }
     }
 }
@@ -169,20 +209,29 @@ impl Layer<'_> {
 mod tests {
     use super::*;
 
+    const EMPTY: Cache = Cache {
+        sequences: Vec::new(),
+        tokens: Vec::new(),
+        has_window: Vec::new(),
+        window_tokens: 0,
+        groups: Vec::new(),
+        head_length: 8,
+        cache_type: CacheType::F32,
+    };
+
     #[test]
     fn names_bytes_and_cure_where_memory_does_not_suffice() {
         let head_length = 1 << (usize::BITS - 4);
         let mut cache = Cache {
-            sequences: vec![Sequence::new()],
+            sequences: vec![Sequence::default()],
             tokens: vec![0],
-            heads_count: 1,
+            has_window: vec![false],
             groups: vec![1],
             head_length,
-            context_tokens: 100,
-            cache_type: CacheType::F32,
+            ..EMPTY
         };
         let error = Error::OutOfMemory {
-            needed_bytes: (head_length as u64 * 8).saturating_mul(100),
+            needed_bytes: (head_length as u64 * 8).saturating_mul(3),
             purpose: PURPOSE.to_owned(),
         };
         assert_eq!(cache.reserve(0, 3), Err(error));
@@ -190,23 +239,19 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_an_emptied_sequence_is_given_back() -> Result<()> {
+    fn memory_of_tokens_that_were_cut_off_is_given_back() -> Result<()> {
         let mut cache = Cache {
-            sequences: vec![Sequence::new(), Sequence::new()],
+            sequences: vec![Sequence::default(), Sequence::default()],
             tokens: vec![0; 2],
-            heads_count: 6,
+            has_window: vec![false; 3],
             groups: vec![1, 1],
-            head_length: 8,
-            context_tokens: 1000,
             cache_type: CacheType::F16,
+            ..EMPTY
         };
-        cache.reserve(1, 1)?;
-        assert_eq!(cache.bytes(), 6 * 2 * 8 * 2 * STEP_TOKENS as u64);
-        cache.keep(1, 1);
-        cache.free_if_empty(1);
-        assert!(cache.bytes() > 0);
+        let page_bytes = 6 * 2 * 8 * 2 * PAGE_TOKENS as u64;
+        cache.reserve(1, PAGE_TOKENS + 1)?;
+        assert_eq!(cache.bytes(), 2 * page_bytes);
         cache.truncate(1, 0);
-        cache.free_if_empty(1);
         assert_eq!(cache.bytes(), 0);
         Ok(())
     }

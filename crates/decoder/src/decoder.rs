@@ -100,7 +100,7 @@ impl<E: Exchange> Decoder<E> {
         let local_rope = local_rope.transpose()?;
         let Options { sequences_max, kv_cache_type, .. } = options;
         let sequences_max = sequences_max as usize;
-        let cache = Cache::new(&config, &partition, sequences_max, context_tokens, kv_cache_type);
+        let cache = Cache::new(&config, &partition, sequences_max, kv_cache_type);
         Ok(Decoder {
             config,
             context_tokens,
@@ -274,7 +274,7 @@ impl<E: Exchange> Forward for Decoder<E> {
         let bounds = Bounds {
             vocabulary_tokens: self.config.vocabulary_tokens,
             context_tokens: self.context_tokens,
-            cached_tokens: self.cache.tokens(),
+            cache: &self.cache,
         };
         let checked = batch::check(batch, &bounds);
         for span in batch {
@@ -292,9 +292,12 @@ impl<E: Exchange> Forward for Decoder<E> {
         computed
     }
 
+    fn reusable(&self, sequence: usize, tokens: u32) -> u32 {
+        self.cache.reusable(sequence, tokens)
+    }
+
     fn truncate(&mut self, sequence: usize, tokens: u32) {
         self.cache.truncate(sequence, tokens);
-        self.cache.free_if_empty(sequence);
     }
 }
 

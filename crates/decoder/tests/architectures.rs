@@ -17,7 +17,7 @@ const TOLERANCE_GELU: f64 = 1e-3;
 const TOLERANCE_QUANTISED: f64 = 0.03;
 
 const OPTIONS: Options =
-    Options { context_tokens: 128, sequences_max: 1, kv_cache_type: CacheType::F32 };
+    Options { context_tokens: 0, sequences_max: 1, kv_cache_type: CacheType::F32 };
 
 fn tolerance(model: &ArchitectureModel) -> f64 {
     let has_gelu = model.name.starts_with("gemma") || model.name == "starcoder2";

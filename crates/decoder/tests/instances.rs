@@ -152,6 +152,42 @@ fn every_architecture_has_the_same_bits_in_several_instances() {
 }
 
 #[test]
+fn every_instance_gives_up_what_windows_leave_behind() {
+    let text: Vec<u32> = (2..242).chain(2..102).collect();
+    for model in golden::architectures().iter().filter(|it| it.name.ends_with("-window")) {
+        let work = |decoder: &mut dyn Forward| {
+            let mut bits = Vec::new();
+            let mut step = |position: usize, tokens| {
+                let mut logits = Vec::new();
+                let batch = [span(1, position as u32, tokens, Logits::Last)];
+                let done = decoder.forward(&batch, &mut logits);
+                bits.extend(logits.iter().map(|logit| logit.to_bits()));
+                (done.is_ok(), [339, 250, 100].map(|tokens| decoder.reusable(1, tokens)))
+            };
+            let steps = [
+                step(0, &text[..]),
+                step(340, &text[3..4]),
+                // Gone; then from the beginning.
+                step(100, &text[8..10]),
+                step(0, &text[..90]),
+            ];
+            let expected = [
+                (true, [339, 250, 0]),
+                (true, [339, 250, 0]),
+                (false, [0; 3]),
+                (true, [90, 90, 90]),
+            ];
+            assert_eq!(steps, expected, "{}", model.name);
+            bits
+        };
+        let expected = together(&model.file, 1, work).remove(0);
+        for size in [2, 7] {
+            assert!(together(&model.file, size, work)[0] == expected, "{}", model.name);
+        }
+    }
+}
+
+#[test]
 fn more_instances_than_heads_and_rows_still_compute_the_same() {
     let file = tiny_llama(&TinyLlama::default());
     let expected = together(&file, 1, conversation).remove(0);

@@ -115,6 +115,10 @@ impl Forward for Leader {
         self.decoder.forward(batch, logits)
     }
 
+    fn reusable(&self, sequence: usize, tokens: u32) -> u32 {
+        self.decoder.reusable(sequence, tokens)
+    }
+
     fn truncate(&mut self, sequence: usize, tokens: u32) {
         if let Some(followers) = &self.followers {
             let sequence = sequence as u32;

@@ -17,7 +17,8 @@ pub struct Span<'a> {
     /// The sequence, below [`Forward::sequences_max`].
     pub sequence: usize,
     /// Position of the first token: the number of tokens that the sequence's cache holds and
-    /// keeps. Anything cached from there on is overwritten.
+    /// keeps, which must be [`reusable`](Forward::reusable). Anything cached from there on is
+    /// overwritten.
     pub position: u32,
     /// The tokens, at least one.
     pub tokens: &'a [u32],
@@ -41,10 +42,18 @@ pub trait Forward {
     ///
     /// # Errors
     /// `context-overflow` if a span ends beyond the context, `out-of-memory` if the cache cannot
-    /// grow, `io` and others. The cache then holds each sequence up to its span's `position`.
+    /// grow, `io` and others. The cache then holds each sequence up to its span's `position`, as
+    /// [`truncate`](Forward::truncate) leaves it.
     fn forward(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()>;
 
-    /// Frees the cache of a sequence behind its first `tokens` tokens.
+    /// How many tokens of a sequence are of use behind which other ones than now are to follow:
+    /// `tokens`, or all that are cached if those are fewer, or none. Where a sliding window has
+    /// moved on, what the next token attends to is not cached any more, and the sequence has to be
+    /// computed from its beginning.
+    fn reusable(&self, sequence: usize, tokens: u32) -> u32;
+
+    /// Frees the cache of a sequence behind its first `tokens` tokens, or all of it if these are
+    /// not [`reusable`](Forward::reusable).
     fn truncate(&mut self, sequence: usize, tokens: u32);
 }
 
@@ -63,6 +72,10 @@ impl<F: Forward + ?Sized> Forward for Box<F> {
 
     fn forward(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()> {
         (**self).forward(batch, logits)
+    }
+
+    fn reusable(&self, sequence: usize, tokens: u32) -> u32 {
+        (**self).reusable(sequence, tokens)
     }
 
     fn truncate(&mut self, sequence: usize, tokens: u32) {

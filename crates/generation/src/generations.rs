@@ -39,7 +39,8 @@ pub struct GenerationOptions {
 /// stood: it can be stepped again or cancelled.
 ///
 /// A free slot keeps its tokens cached. A new prompt takes the free slot with which it shares the
-/// longest beginning and computes only the rest, but at least its last token.
+/// longest beginning and computes only the rest, but at least its last token, and all of it where
+/// the forward pass has no use for a part ([`Forward::reusable`]).
 #[derive(Debug)]
 pub struct Generations<F, V> {
     forward: F,
@@ -344,7 +345,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
 
     /// The free slot to use for `tokens`.
     fn free_slot(&self, tokens: &[u32]) -> Result<usize> {
-        slot::choose_free(&self.slots, tokens).ok_or_else(|| {
+        slot::choose_free(&self.slots, |index| self.reusable(index, tokens)).ok_or_else(|| {
             Error::Busy(format!(
                 "all {} places for generations are taken; finish or drop one first, or raise \
                  `sequences-max`",
@@ -353,10 +354,16 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         })
     }
 
+    /// How many of `tokens` a slot can keep cached: less than all of them.
+    fn reusable(&self, index: usize, tokens: &[u32]) -> usize {
+        let shared = self.slots[index].shared(tokens).min(tokens.len().saturating_sub(1));
+        self.forward.reusable(index, slot::count(shared)) as usize
+    }
+
     /// Keeps of a slot's cache what `tokens` begin with, less than all of them. Answers how many.
     fn reuse(&mut self, index: usize, tokens: &[u32]) -> usize {
+        let reused = self.reusable(index, tokens);
         let slot = &mut self.slots[index];
-        let reused = slot.shared(tokens).min(tokens.len().saturating_sub(1));
         if reused < slot.cached {
             self.forward.truncate(index, slot::count(reused));
         }

@@ -86,6 +86,10 @@ impl Forward for Playback {
         Ok(())
     }
 
+    fn reusable(&self, _: usize, tokens: u32) -> u32 {
+        tokens
+    }
+
     fn truncate(&mut self, _sequence: usize, _tokens: u32) {}
 }
 

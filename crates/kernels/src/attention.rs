@@ -5,7 +5,7 @@ mod element;
 
 use std::ops::Range;
 
-pub use cache::{CacheType, HeadCache};
+pub use cache::{CacheType, HeadCache, PAGE_TOKENS};
 
 use crate::OutOfMemory;
 use crate::arch::{Active, F32x4, Simd};
@@ -66,7 +66,7 @@ impl HeadCache {
     /// Memory for the scores does not suffice.
     /// # Panics
     /// Unless `queries` and `out` are the same number of whole rows, the group is whole heads, and
-    /// each range is not empty and lies in the cache.
+    /// each range is not empty and lies in the cache, from [`HeadCache::first`] on.
     pub fn attend(
         &self,
         queries: &[f32],
@@ -108,8 +108,12 @@ impl HeadCache {
         };
         let range = |query: usize| {
             let range = visible(query / heads);
-            assert!(range.start < range.end && range.end <= self.tokens(), "tokens {range:?}");
-            range
+            assert!(
+                (self.first()..range.end).contains(&range.start) && range.end <= self.tokens(),
+                "tokens {range:?}"
+            );
+            // Pages are whole tiles, so that what was forgotten moves no token to another lane.
+            range.start - self.first()..range.end - self.first()
         };
         let mut first = 0;
         while first < count {
@@ -205,17 +209,23 @@ impl<E: Element> Stored<E> {
         scores: &mut [[[f32; TILE_TOKENS]; Q]],
     ) {
         let scale = S::F::splat(scale);
-        let keys = self.keys.chunks_exact(queries.len()).skip(tiles.first / 2);
-        for (scores, keys) in scores.as_chunks_mut::<2>().0.iter_mut().zip(keys) {
-            let mut sums = [[S::F::splat(0.0); 2]; Q];
-            for (keys, queries) in keys.chunks(STEPS).zip(queries.chunks(STEPS)) {
-                sums = add_products::<S, E, Q>(keys, queries, sums);
-            }
-            for (query, sums) in sums.into_iter().enumerate() {
-                for (scores, sum) in scores.iter_mut().zip(sums) {
-                    (sum * scale).store(&mut scores[query]);
+        let mut rest = scores;
+        let mut first = tiles.first % CHUNK_TILES;
+        for page in &self.pages[tiles.first / CHUNK_TILES..] {
+            let (chunk, more) = rest.split_at_mut(rest.len().min(CHUNK_TILES - first));
+            let keys = page.keys.chunks_exact(queries.len()).skip(first / 2);
+            for (scores, keys) in chunk.as_chunks_mut::<2>().0.iter_mut().zip(keys) {
+                let mut sums = [[S::F::splat(0.0); 2]; Q];
+                for (keys, queries) in keys.chunks(STEPS).zip(queries.chunks(STEPS)) {
+                    sums = add_products::<S, E, Q>(keys, queries, sums);
+                }
+                for (query, sums) in sums.into_iter().enumerate() {
+                    for (scores, sum) in scores.iter_mut().zip(sums) {
+                        (sum * scale).store(&mut scores[query]);
+                    }
                 }
             }
+            (rest, first) = (more, 0);
         }
     }
 
@@ -228,10 +238,9 @@ impl<E: Element> Stored<E> {
         sums: &mut [[[[f32; TILE_TOKENS]; 2]; Q]],
     ) {
         let mut first = tiles.first % CHUNK_TILES;
-        let chunks = self.values.chunks_exact(sums.len() * CHUNK_TILES);
-        for values in chunks.skip(tiles.first / CHUNK_TILES) {
+        for page in &self.pages[tiles.first / CHUNK_TILES..] {
             let (chunk, rest) = weights.split_at(weights.len().min(CHUNK_TILES - first));
-            for (values, sums) in values.chunks_exact(CHUNK_TILES).zip(&mut *sums) {
+            for (values, sums) in page.values.chunks_exact(CHUNK_TILES).zip(&mut *sums) {
                 let before = std::array::from_fn(|query| {
                     [S::F::load(&sums[query][0]), S::F::load(&sums[query][1])]
                 });

@@ -24,6 +24,11 @@ pub(super) struct Seen {
     pub(super) batches: Vec<Vec<usize>>,
     /// Sequences whose spans fail, with what.
     pub(super) failing: Vec<(usize, Error)>,
+    /// So many tokens at the end of a sequence can be cut off, or else all of them, as where a
+    /// sliding window moves on.
+    pub(super) cut_tokens_max: Option<usize>,
+    /// Tokens of each sequence when it was computed last.
+    pub(super) computed_to: Vec<usize>,
     /// Tokens that all sequences together can hold.
     pub(super) cached_tokens_max: Option<usize>,
     /// Gives NaN for logits.
@@ -37,8 +42,18 @@ pub(super) struct FakeForward {
 
 impl FakeForward {
     pub(super) fn new(sequences: usize, context_tokens: u32) -> Self {
-        let seen = Seen { caches: vec![Vec::new(); sequences], ..Seen::default() };
+        let caches = vec![Vec::new(); sequences];
+        let seen = Seen { caches, computed_to: vec![0; sequences], ..Seen::default() };
         FakeForward { context_tokens, seen: Rc::new(RefCell::new(seen)) }
+    }
+}
+
+impl Seen {
+    fn reusable(&self, sequence: usize, tokens: usize) -> usize {
+        let tokens = tokens.min(self.caches[sequence].len());
+        let from =
+            self.cut_tokens_max.map_or(0, |max| self.computed_to[sequence].saturating_sub(max));
+        if tokens >= from { tokens } else { 0 }
     }
 }
 
@@ -79,9 +94,10 @@ impl Forward for FakeForward {
                 earlier.iter().all(|other| other.sequence != span.sequence),
                 "a sequence twice"
             );
-            let cache = &mut seen.caches[span.sequence];
-            assert!(span.position as usize <= cache.len(), "a gap in the cache");
-            cache.truncate(span.position as usize);
+            let position = span.position as usize;
+            assert!(position <= seen.caches[span.sequence].len(), "a gap in the cache");
+            assert_eq!(seen.reusable(span.sequence, position), position, "windows have moved on");
+            seen.caches[span.sequence].truncate(position);
             assert!(span.position as usize + span.tokens.len() <= self.context_tokens as usize);
         }
         for span in batch {
@@ -108,6 +124,7 @@ impl Forward for FakeForward {
                     logits.extend(logits_behind(&seen.caches[span.sequence]));
                 }
             }
+            seen.computed_to[span.sequence] = seen.caches[span.sequence].len();
             seen.computed_tokens += span.tokens.len();
         }
         if seen.damaged {
@@ -116,8 +133,14 @@ impl Forward for FakeForward {
         Ok(())
     }
 
+    fn reusable(&self, sequence: usize, tokens: u32) -> u32 {
+        self.seen.borrow().reusable(sequence, tokens as usize) as u32
+    }
+
     fn truncate(&mut self, sequence: usize, tokens: u32) {
-        self.seen.borrow_mut().caches[sequence].truncate(tokens as usize);
+        let mut seen = self.seen.borrow_mut();
+        let kept = seen.reusable(sequence, tokens as usize);
+        seen.caches[sequence].truncate(kept);
     }
 }
 

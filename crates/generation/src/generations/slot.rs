@@ -114,14 +114,14 @@ impl Slot {
     }
 }
 
-/// The free slot for `tokens`: the one that shares the longest beginning with them, the least
-/// recently used among equals. A slot counts as sharing only if that keeps at least half of what it
+/// The free slot for a prompt: the one that can keep the longest beginning of it, which `shared`
+/// tells, the least recently used among equals. A slot counts as sharing only if that keeps at least half of what it
 /// has cached: otherwise two dialogues with the same system prompt would take each other's slot
 /// while empty ones are left. Without one, an empty slot, or the least recently used.
-pub(super) fn choose_free(slots: &[Slot], tokens: &[u32]) -> Option<usize> {
+pub(super) fn choose_free(slots: &[Slot], shared: impl Fn(usize) -> usize) -> Option<usize> {
     let free = || slots.iter().enumerate().filter(|(_, slot)| slot.generation.is_none());
     let sharing = free()
-        .map(|(index, slot)| (index, slot, slot.shared(tokens)))
+        .map(|(index, slot)| (index, slot, shared(index)))
         .filter(|(_, slot, shared)| *shared > 0 && *shared >= slot.cached.div_ceil(2))
         .max_by_key(|(index, slot, shared)| (*shared, Reverse((slot.used, *index))));
     let oldest = || free().min_by_key(|(index, slot)| (slot.cached > 0, slot.used, *index));

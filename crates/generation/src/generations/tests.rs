@@ -146,8 +146,10 @@ proptest! {
         requests in prop::collection::vec(request(), 1..8),
         actions in prop::collection::vec(action(), 1..120),
         prefill_tokens in 1u32..20,
+        cut_tokens_max in prop::option::of(0usize..20),
     ) {
         let (mut generations, seen) = generations(3, CONTEXT_TOKENS, prefill_tokens);
+        seen.borrow_mut().cut_tokens_max = cut_tokens_max;
         let expected: Vec<_> = requests
             .iter()
             .map(|request| single(&request.prompt, &request.settings, CONTEXT_TOKENS))
@@ -313,6 +315,25 @@ fn a_dialogues_next_prompt_computes_only_what_is_new() {
     let id = generations.start(prompt, &settings, &never_ends()).expect("started");
     generations.step(&[id]);
     assert_eq!(seen.borrow().computed_tokens, 22 + 1);
+}
+
+#[test]
+fn what_windows_have_left_behind_is_computed_again() {
+    let (mut generations, seen) = generations(2, 100, 100);
+    seen.borrow_mut().cut_tokens_max = Some(5);
+    let one = settings(|s| s.max_tokens = 1);
+    let mut ask = |prompt: &[u32]| {
+        let id = start(&mut generations, prompt, &one);
+        usage(&mut generations, id).cached_tokens
+    };
+    assert_eq!(ask(&[6; 20]), 0);
+    assert_eq!(ask(&[&[6; 15][..], &[7; 5]].concat()), 15);
+    // Six tokens back: a slot that shares more than half is of no use, an empty one is taken.
+    assert_eq!(ask(&[&[6; 14][..], &[8; 5]].concat()), 0);
+    assert_eq!(seen.borrow().caches.iter().map(Vec::len).collect::<Vec<_>>(), [20, 19]);
+    assert_eq!(ask(&[&[6; 15][..], &[7; 6]].concat()), 20);
+    assert_eq!(ask(&[9; 3]), 0);
+    assert_eq!(seen.borrow().caches[1], [9; 3]);
 }
 
 #[test]

@@ -28,11 +28,17 @@ impl CacheType {
     }
 }
 
-/// Keys and values of one head, in one layer, for one sequence.
+/// Tokens whose keys and values lie together, and are kept or given up together.
+pub const PAGE_TOKENS: usize = CHUNK_TILES * TILE_TOKENS;
+
+/// Keys and values of one head, in one layer, for one sequence, in pages of [`PAGE_TOKENS`].
 #[derive(Debug, Clone)]
 pub struct HeadCache {
     pub(super) head_size: usize,
-    tokens: usize,
+    /// Tokens in front of the first page.
+    forgotten: usize,
+    /// Tokens in the pages.
+    held: usize,
     pub(super) elements: Elements,
 }
 
@@ -56,12 +62,18 @@ pub(super) use with_stored;
 /// Keys of two tiles, or values of two elements, that are summed side by side.
 pub(super) type Pair<E> = [[E; TILE_TOKENS]; 2];
 
-#[derive(Debug, Clone, Default)]
+/// The pages of a head, at least those that its tokens need.
+#[derive(Debug, Clone)]
 pub(super) struct Stored<E> {
-    /// Pairs of tiles, `[element][tile][token % 4]` each.
+    pub(super) pages: Vec<Page<E>>,
+}
+
+/// Keys and values of [`PAGE_TOKENS`] tokens.
+#[derive(Debug, Clone)]
+pub(super) struct Page<E> {
+    /// `[tile / 2][element][tile % 2][token % 4]`
     pub(super) keys: Vec<Pair<E>>,
-    /// Chunks of [`CHUNK_TILES`], `[element / 2][tile][element % 2][token % 4]` each. Zeros behind
-    /// the last token.
+    /// `[element / 2][tile][element % 2][token % 4]`. Zeros behind the last token.
     pub(super) values: Vec<Pair<E>>,
 }
 
@@ -75,24 +87,30 @@ impl HeadCache {
             CacheType::F16 => Elements::F16(Stored::default()),
             CacheType::F32 => Elements::F32(Stored::default()),
         };
-        Self { head_size, tokens: 0, elements }
+        Self { head_size, forgotten: 0, held: 0, elements }
     }
 
-    /// Tokens in the cache.
+    /// Tokens that were appended, those included that were forgotten.
     pub fn tokens(&self) -> usize {
-        self.tokens
+        self.forgotten + self.held
     }
 
-    /// Bytes in memory.
+    /// The first token that can be attended to: those before it were forgotten.
+    pub fn first(&self) -> usize {
+        self.forgotten
+    }
+
+    /// Bytes of the keys and values in memory.
     pub fn bytes(&self) -> usize {
         with_stored!(&self.elements, stored => stored.bytes())
     }
 
     /// Makes room for so many tokens altogether.
     /// # Errors
-    /// Memory does not suffice; the cache is as before.
+    /// Memory does not suffice; the cache is as before, but for room that was made.
     pub fn reserve(&mut self, tokens: usize) -> Result<(), OutOfMemory> {
-        with_stored!(&mut self.elements, stored => stored.reserve(self.head_size, tokens))
+        let pages = tokens.saturating_sub(self.forgotten).div_ceil(PAGE_TOKENS);
+        with_stored!(&mut self.elements, stored => stored.reserve(self.head_size, pages))
     }
 
     /// Appends one token.
@@ -102,44 +120,83 @@ impl HeadCache {
     /// Unless both have the head's size.
     pub fn append(&mut self, key: &[f32], value: &[f32]) -> Result<(), OutOfMemory> {
         assert!(key.len() == self.head_size && value.len() == self.head_size, "the head's size");
-        self.reserve(self.tokens + 1)?;
-        with_stored!(&mut self.elements, stored => stored.append(self.tokens, key, value));
-        self.tokens += 1;
+        self.reserve(self.tokens() + 1)?;
+        with_stored!(&mut self.elements, stored => {
+            stored.pages[self.held / PAGE_TOKENS].put(self.held % PAGE_TOKENS, key, value);
+        });
+        self.held += 1;
         Ok(())
     }
 
-    /// Forgets the tokens behind the first `tokens`. Keeps the memory.
+    /// Forgets the tokens behind the first `tokens`, and gives the memory of whole pages back.
+    /// # Panics
+    /// If `tokens` ends before [`HeadCache::first`], unless it is 0.
     pub fn truncate(&mut self, tokens: usize) {
-        if tokens >= self.tokens {
-            return;
-        }
-        self.tokens = tokens;
-        with_stored!(&mut self.elements, stored => stored.truncate(self.head_size, self.tokens));
+        assert!(tokens == 0 || tokens >= self.forgotten, "{tokens} tokens of {self:?}");
+        self.held = tokens.saturating_sub(self.forgotten).min(self.held);
+        self.forgotten = if tokens == 0 { 0 } else { self.forgotten };
+        with_stored!(&mut self.elements, stored => stored.truncate(self.held));
+    }
+
+    /// Gives the memory of whole pages of tokens before `first` back.
+    pub fn forget(&mut self, first: usize) {
+        let tokens = first.min(self.tokens()).saturating_sub(self.forgotten);
+        let pages = tokens / PAGE_TOKENS;
+        with_stored!(&mut self.elements, stored => drop(stored.pages.drain(..pages)));
+        self.forgotten += pages * PAGE_TOKENS;
+        self.held -= pages * PAGE_TOKENS;
+    }
+}
+
+impl<E> Default for Stored<E> {
+    fn default() -> Self {
+        Self { pages: Vec::new() }
     }
 }
 
 impl<E: Element> Stored<E> {
     fn bytes(&self) -> usize {
-        size_of::<Pair<E>>() * (self.keys.capacity() + self.values.capacity())
+        self.pages.iter().map(Page::bytes).sum()
     }
 
-    fn reserve(&mut self, head_size: usize, tokens: usize) -> Result<(), OutOfMemory> {
-        reserve(&mut self.keys, tokens.div_ceil(2 * TILE_TOKENS).checked_mul(head_size))?;
-        let chunks = tokens.div_ceil(CHUNK_TILES * TILE_TOKENS);
-        reserve(&mut self.values, chunks.checked_mul(CHUNK_TILES * head_size / 2))
+    /// Makes room for so many pages altogether.
+    fn reserve(&mut self, head_size: usize, pages: usize) -> Result<(), OutOfMemory> {
+        let missing = pages.saturating_sub(self.pages.len());
+        let bytes = |count: usize| count.saturating_mul(size_of::<Page<E>>());
+        self.pages.try_reserve(missing).map_err(|_| OutOfMemory(bytes(missing)))?;
+        for _ in 0..missing {
+            self.pages.push(Page::zeroed(head_size)?);
+        }
+        Ok(())
     }
 
-    fn append(&mut self, token: usize, key: &[f32], value: &[f32]) {
+    fn truncate(&mut self, tokens: usize) {
+        self.pages.truncate(tokens.div_ceil(PAGE_TOKENS));
+        if !tokens.is_multiple_of(PAGE_TOKENS)
+            && let Some(page) = self.pages.last_mut()
+        {
+            page.clear_behind(tokens % PAGE_TOKENS);
+        }
+    }
+}
+
+impl<E: Element> Page<E> {
+    fn zeroed(head_size: usize) -> Result<Self, OutOfMemory> {
+        let pairs = CHUNK_TILES / 2 * head_size;
+        Ok(Self { keys: zeroed(pairs)?, values: zeroed(pairs)? })
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Pair<E>>() * (self.keys.len() + self.values.len())
+    }
+
+    fn put(&mut self, token: usize, key: &[f32], value: &[f32]) {
         let (tile, lane) = (token / TILE_TOKENS, token % TILE_TOKENS);
-        let start = tile / 2 * key.len();
-        self.keys.resize(start + key.len(), Pair::default());
-        for (pair, key) in self.keys[start..].iter_mut().zip(key) {
+        let pairs = &mut self.keys[tile / 2 * key.len()..];
+        for (pair, key) in pairs.iter_mut().zip(key) {
             pair[tile % 2][lane] = E::narrow(*key);
         }
-        let chunk = CHUNK_TILES * value.len() / 2;
-        let start = tile / CHUNK_TILES * chunk;
-        self.values.resize(start + chunk, Pair::default());
-        let pairs = self.values[start + tile % CHUNK_TILES..].iter_mut().step_by(CHUNK_TILES);
+        let pairs = self.values[tile..].iter_mut().step_by(CHUNK_TILES);
         for (pair, value) in pairs.zip(value.as_chunks::<2>().0) {
             for (place, value) in pair.iter_mut().zip(value) {
                 place[lane] = E::narrow(*value);
@@ -147,12 +204,9 @@ impl<E: Element> Stored<E> {
         }
     }
 
-    fn truncate(&mut self, head_size: usize, tokens: usize) {
-        self.keys.truncate(tokens.div_ceil(2 * TILE_TOKENS) * head_size);
-        let (chunk_tokens, chunk) = (CHUNK_TILES * TILE_TOKENS, CHUNK_TILES * head_size / 2);
-        self.values.truncate(tokens.div_ceil(chunk_tokens) * chunk);
-        let (last, tokens) = (tokens / chunk_tokens, tokens % chunk_tokens);
-        for pairs in self.values[last * chunk..].chunks_exact_mut(CHUNK_TILES) {
+    /// Makes the values of all tokens but the first `tokens` zeros.
+    fn clear_behind(&mut self, tokens: usize) {
+        for pairs in self.values.chunks_exact_mut(CHUNK_TILES) {
             for (tile, pair) in pairs.iter_mut().enumerate() {
                 let kept = tokens.saturating_sub(tile * TILE_TOKENS).min(TILE_TOKENS);
                 for lanes in pair {
@@ -163,10 +217,10 @@ impl<E: Element> Stored<E> {
     }
 }
 
-/// Makes room for so many elements altogether.
-fn reserve<T>(vector: &mut Vec<T>, count: Option<usize>) -> Result<(), OutOfMemory> {
-    let count = count.ok_or(OutOfMemory(usize::MAX))?;
-    vector
-        .try_reserve(count.saturating_sub(vector.len()))
-        .map_err(|_| OutOfMemory(count.saturating_mul(size_of::<T>())))
+fn zeroed<T: Clone + Default>(count: usize) -> Result<Vec<T>, OutOfMemory> {
+    let mut vector = Vec::new();
+    let reserved = vector.try_reserve_exact(count);
+    reserved.map_err(|_| OutOfMemory(count.saturating_mul(size_of::<T>())))?;
+    vector.resize(count, T::default());
+    Ok(vector)
 }

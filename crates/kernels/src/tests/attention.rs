@@ -3,7 +3,7 @@ use std::ops::Range;
 use super::{Random, assert_close, bits, for_each_set, is_exact};
 use crate::arch::Simd;
 use crate::arch::scalar::Scalar;
-use crate::{AttentionScratch, CacheType, HeadCache, Rows, Scoring};
+use crate::{AttentionScratch, CacheType, HeadCache, PAGE_TOKENS, Rows, Scoring};
 
 /// Share of the largest value.
 const TOLERANCE: f64 = 2e-6;
@@ -102,6 +102,17 @@ impl Case {
             for (out, expected) in out.iter().zip(&expected) {
                 assert_close(*out, *expected, 1.0, TOLERANCE, &what);
             }
+        });
+    }
+}
+
+impl Case {
+    /// Both caches give the same bits.
+    fn check_bits(&self, cache: &HeadCache, other: &HeadCache, range: Range<usize>) {
+        for_each_set!(S => {
+            let [found, expected] =
+                [cache, other].map(|cache| self.attend::<S>(cache, range.clone()));
+            assert_eq!(bits(&found), bits(&expected), "{range:?} in {}", S::NAME);
         });
     }
 }
@@ -211,6 +222,44 @@ fn tokens_after_a_truncation_replace_the_old_ones() {
         new.append(&mut cache, kept);
         new.check(&cache, 0..kept + 70);
     }
+}
+
+#[test]
+fn forgetting_what_is_not_attended_to_changes_no_bit_and_frees_pages() {
+    let mut random = Random(37);
+    for cache_type in TYPES {
+        let case = Case::random(16, 3, 5 * PAGE_TOKENS + 9, &mut random);
+        let whole = case.cache(cache_type);
+        let page_bytes = whole.bytes() / 6;
+        let mut cache = HeadCache::new(16, cache_type);
+        for (index, (key, value)) in case.keys.iter().zip(&case.values).enumerate() {
+            cache.append(key, value).expect("a small cache");
+            cache.forget((index + 1).saturating_sub(70));
+            assert!(cache.bytes() <= 3 * page_bytes, "{index}");
+        }
+        assert_eq!(cache.tokens(), 5 * PAGE_TOKENS + 9);
+        assert_eq!(cache.first(), 4 * PAGE_TOKENS);
+        for range in [4 * PAGE_TOKENS..whole.tokens(), 259..260, 281..300] {
+            case.check_bits(&cache, &whole, range);
+        }
+        // Nothing behind a cut, whether or not pages went before.
+        cache.truncate(4 * PAGE_TOKENS + 3);
+        case.append(&mut cache, 4 * PAGE_TOKENS + 3);
+        case.check_bits(&cache, &whole, 257..whole.tokens());
+        cache.truncate(0);
+        assert_eq!((cache.tokens(), cache.first(), cache.bytes()), (0, 0, 0));
+        case.append(&mut cache, 0);
+        case.check_bits(&cache, &whole, 0..whole.tokens());
+    }
+}
+
+#[test]
+#[should_panic(expected = "tokens 63..70")]
+fn what_was_forgotten_cannot_be_attended_to() {
+    let case = Case::random(4, 1, 70, &mut Random(38));
+    let mut cache = case.cache(CacheType::F32);
+    cache.forget(64);
+    case.attend::<Scalar>(&cache, 63..70);
 }
 
 #[test]
