@@ -9,13 +9,16 @@ use crate::{command, root};
 
 /// Writes the models.
 const GGUF: &str = "gguf==0.19.0";
+/// Renders the chat templates.
+const JINJA: &str = "jinja2==3.1.6";
 
 /// Runs `golden/golden.py`: tiny random models, and what llama.cpp computes with them, of which
-/// `names` chooses some; without names also `golden/tokenizers.py`: texts, and llama.cpp's tokens.
+/// `names` chooses some; without names also `golden/tokenizers.py`: texts, and llama.cpp's tokens; and
+/// `golden/templates.py`: conversations in chat templates, as Jinja renders them.
 pub(crate) fn make(names: &[String]) -> Result<()> {
     let python = peers::python()?;
     let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", GGUF]);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", GGUF, JINJA]);
     command::run_quietly(&mut pip)?;
     let mut golden = Command::new(&python);
     golden.arg(root().join("xtask/golden/golden.py"));
@@ -26,6 +29,12 @@ pub(crate) fn make(names: &[String]) -> Result<()> {
         tokenizers.arg(root().join("xtask/golden/tokenizers.py"));
         tokenizers.arg(root().join("tests/reference/tokenizers"));
         command::run(&mut tokenizers)?;
+        for folder in ["constructs", "families"] {
+            let mut templates = Command::new(&python);
+            templates.arg(root().join("xtask/golden/templates.py"));
+            templates.arg(root().join("tests/reference/templates").join(folder));
+            command::run(&mut templates)?;
+        }
     }
     Ok(())
 }

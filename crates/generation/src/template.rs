@@ -4,17 +4,19 @@ mod assignment;
 mod bounds;
 mod conversation;
 mod date;
+mod display;
+mod filters;
 mod json;
+mod methods;
 
 use std::error::Error as _;
 use std::io;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Kwargs;
 use minijinja::{AutoEscape, Environment, ErrorKind, State, Value};
 use trefoil_contract::{Conversation, Error, MessagePart, Result};
 
-use conversation::Arguments;
+use conversation::Form;
 
 /// Longest template, in bytes. The longest of today's have 30 KiB; what a template nests without a
 /// loop is bounded by its length, and the stack has to bear it.
@@ -68,9 +70,11 @@ impl ChatTemplate {
             )));
         }
         bounds::check(source)?;
+        // As in Jinja, which knows one line break.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
         let template = ChatTemplate {
             environment: environment()?,
-            source: assignment::guard(&without_generation_tags(source)),
+            source: assignment::guard(&without_generation_tags(&source)),
         };
         template.compile()?;
         Ok(template)
@@ -80,9 +84,10 @@ impl ChatTemplate {
     /// among them where the template asks for it: tokenize it with `parse-special`, and without
     /// another BOS in front if it begins with one.
     ///
-    /// A message's fields: `role`; `content`, its texts joined (`none` if it has none but tool
-    /// calls); `reasoning_content`; `tool_calls` in OpenAI's form, arguments as an object, or as
-    /// text for templates that fail on the object; its own variables. Each tool result becomes a
+    /// A message's fields: `role`; `content`, its texts joined; `reasoning_content`, also as
+    /// `thinking`; `tool_calls` in OpenAI's form, arguments as an object; its own variables. A message
+    /// of tool calls alone has no `content`. Templates were written against other forms as well: one
+    /// that fails gets `none` or an empty text as that `content`, and arguments as text. Each tool result becomes a
     /// message of its own with `tool_call_id` and, where an earlier call tells it, `name`.
     ///
     /// # Errors
@@ -96,14 +101,15 @@ impl ChatTemplate {
             .iter()
             .flat_map(|message| &message.parts)
             .any(|part| matches!(part, MessagePart::ToolCall(_)));
-        let objects = self.render_with(conversation, bos, eos, Arguments::Object);
-        match &objects {
-            // Templates were written against both forms of the arguments (transformers: objects;
-            // OpenAI: text); one that adds them to a text fails on the object.
-            Err(Error::Template(_)) if has_calls => {
-                self.render_with(conversation, bos, eos, Arguments::Text).or(objects)
-            }
-            _ => objects,
+        let [first, others @ ..] = &conversation::FORMS;
+        let rendered = self.render_with(conversation, bos, eos, *first);
+        match &rendered {
+            // One that adds arguments or contents to a text fails on objects and on what is missing.
+            Err(Error::Template(_)) if has_calls => others
+                .iter()
+                .find_map(|form| self.render_with(conversation, bos, eos, *form).ok())
+                .map_or(rendered, Ok),
+            _ => rendered,
         }
     }
 
@@ -112,9 +118,9 @@ impl ChatTemplate {
         conversation: &Conversation,
         bos: &str,
         eos: &str,
-        arguments: Arguments,
+        form: Form,
     ) -> Result<String> {
-        let context = conversation::context(conversation, bos, eos, arguments)?;
+        let context = conversation::context(conversation, bos, eos, form)?;
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(fuel(conversation)));
         if let Some(now) = context.now {
@@ -156,9 +162,9 @@ fn environment() -> Result<Environment<'static>> {
     environment.set_syntax(syntax);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_recursion_limit(RECURSION_MAX);
-    environment.set_unknown_method_callback(python_method);
+    environment.set_unknown_method_callback(methods::call);
     environment.add_function("raise_exception", raise_exception);
-    environment.add_filter("tojson", tojson);
+    filters::add(&mut environment);
     environment.add_filter(assignment::FILTER, assignment::assigned);
     Ok(environment)
 }
@@ -205,24 +211,6 @@ fn fuel(conversation: &Conversation) -> u64 {
         + FUEL_PER_MESSAGE * conversation.messages.len() as u64
 }
 
-/// Python's methods; those that `pycompat` lacks and templates use are added.
-fn python_method(
-    state: &mut State<'_, '_>,
-    value: &Value,
-    method: &str,
-    arguments: &[Value],
-) -> Result<Value, minijinja::Error> {
-    if let (Some(text), "removeprefix" | "removesuffix") = (value.as_str(), method) {
-        let (part,): (&str,) = minijinja::value::from_args(arguments)?;
-        let stripped = match method {
-            "removeprefix" => text.strip_prefix(part),
-            _ => text.strip_suffix(part),
-        };
-        return Ok(Value::from(stripped.unwrap_or(text)));
-    }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
-}
-
 /// What a template passed to `raise_exception`.
 #[derive(Debug, Clone)]
 struct Raised(String);
@@ -235,21 +223,10 @@ impl std::fmt::Display for Raised {
 
 impl std::error::Error for Raised {}
 
-fn raise_exception(message: &str) -> Result<Value, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message.to_owned())
-        .with_source(Raised(message.into())))
-}
-
-fn tojson(state: &State<'_, '_>, value: &Value, kwargs: Kwargs) -> Result<Value, minijinja::Error> {
-    let options = json::Options {
-        indent: kwargs.get::<Option<usize>>("indent")?,
-        ascii: kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
-        sort_keys: kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
-        separators: kwargs.get::<Option<Vec<String>>>("separators")?,
-    };
-    kwargs.assert_all_used()?;
-    let text = json::write(value, &options, &|work| state.consume_fuel(work))?;
-    Ok(Value::from_safe_string(text))
+fn raise_exception(state: &State<'_, '_>, message: Value) -> Result<Value, minijinja::Error> {
+    let message = display::text(state, &message)?;
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message.clone())
+        .with_source(Raised(message)))
 }
 
 /// The contract's error for one of minijinja.

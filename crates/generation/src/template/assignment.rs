@@ -115,7 +115,7 @@ fn copy(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<Value, Err
 }
 
 /// The type is private to minijinja, its name is not.
-fn is_namespace(value: &Value) -> bool {
+pub(super) fn is_namespace(value: &Value) -> bool {
     let type_name = |value: &Value| value.as_object().map(|object| object.type_name());
     let namespace = minijinja::functions::namespace(None).ok();
     namespace.is_some_and(|namespace| type_name(&namespace) == type_name(value))

@@ -6,6 +6,15 @@ use minijinja::Value;
 use minijinja::value::ValueKind;
 use trefoil_contract::{Conversation, Error, Message, MessagePart, Result, ToolCall};
 
+/// Form of messages with tool calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Form {
+    /// The arguments of calls.
+    pub(super) arguments: Arguments,
+    /// The content of a message that has none.
+    pub(super) content: Content,
+}
+
 /// Form of the arguments of a tool call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arguments {
@@ -14,6 +23,31 @@ pub(super) enum Arguments {
     /// As the JSON text: OpenAI's form.
     Text,
 }
+
+/// What stands for the content of a message that has tool calls alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// There is no such field, as `transformers` has it: a template that prints it prints nothing.
+    Missing,
+    /// `none`: OpenAI's form.
+    None,
+    /// An empty text.
+    Empty,
+}
+
+/// The forms that templates were written for, the likeliest first.
+pub(super) const FORMS: [Form; 6] = {
+    use Arguments::{Object, Text};
+    use Content::{Empty, Missing, None};
+    [
+        Form { arguments: Object, content: Missing },
+        Form { arguments: Object, content: None },
+        Form { arguments: Object, content: Empty },
+        Form { arguments: Text, content: Missing },
+        Form { arguments: Text, content: None },
+        Form { arguments: Text, content: Empty },
+    ]
+};
 
 /// The variables of a template.
 pub(super) struct Context {
@@ -29,12 +63,12 @@ pub(super) fn context(
     conversation: &Conversation,
     bos: &str,
     eos: &str,
-    arguments: Arguments,
+    form: Form,
 ) -> Result<Context> {
     let mut messages = Vec::new();
     let mut tool_names = HashMap::new();
     for (index, message) in conversation.messages.iter().enumerate() {
-        push_message(message, index, arguments, &mut tool_names, &mut messages)?;
+        push_message(message, index, form, &mut tool_names, &mut messages)?;
     }
     let tools = match &conversation.tools {
         Some(text) => parse(text, ValueKind::Seq, || "`tools`".into(), "array")?,
@@ -48,6 +82,7 @@ pub(super) fn context(
         ("eos_token".into(), Value::from(eos)),
     ];
     let mut now = None;
+    let mut has_documents = false;
     if let Some(text) = &conversation.variables {
         let place = || "the conversation's `variables`".to_owned();
         let variables = parse(text, ValueKind::Map, place, "object")?;
@@ -55,8 +90,15 @@ pub(super) fn context(
             Ok(value) if !value.is_undefined() => Some(seconds(&value)?),
             _ => None,
         };
+        has_documents = variables.get_attr("documents").is_ok_and(defined);
         extend(&mut fields, &variables, place)?;
     }
+    if !has_documents {
+        // As in `transformers`.
+        fields.push(("documents".into(), Value::from(())));
+    }
+    // Jinja's view of the template's blocks, of which it has none.
+    fields.push(("self".into(), Value::from_pairs(std::iter::empty::<(String, Value)>())));
     Ok(Context { value: Value::from_pairs(fields), now })
 }
 
@@ -73,7 +115,7 @@ fn seconds(value: &Value) -> Result<i64> {
 fn push_message(
     message: &Message,
     index: usize,
-    arguments: Arguments,
+    form: Form,
     tool_names: &mut HashMap<String, String>,
     messages: &mut Vec<Value>,
 ) -> Result<()> {
@@ -108,7 +150,7 @@ fn push_message(
             }
             MessagePart::ToolCall(call) => {
                 tool_names.insert(call.id.clone(), call.name.clone());
-                calls.push(tool_call(call, index, arguments)?);
+                calls.push(tool_call(call, index, form.arguments)?);
             }
             MessagePart::ToolResult(result) => {
                 has_results = true;
@@ -130,13 +172,16 @@ fn push_message(
     if has_results && !has_content && reasoning.is_empty() && calls.is_empty() {
         return Ok(());
     }
-    let content = match (has_content, calls.is_empty()) {
-        (false, false) => Value::from(()),
-        _ => Value::from(content),
+    let content = match (has_content || calls.is_empty(), form.content) {
+        (false, Content::Missing) => None,
+        (false, Content::None) => Some(Value::from(())),
+        _ => Some(Value::from(content)),
     };
-    let mut fields: Fields =
-        vec![("role".into(), Value::from(message.role.as_str())), ("content".into(), content)];
+    let mut fields: Fields = vec![("role".into(), Value::from(message.role.as_str()))];
+    fields.extend(content.map(|content| ("content".into(), content)));
     if !reasoning.is_empty() {
+        // Harmony's templates read `thinking`.
+        fields.push(("thinking".into(), Value::from(reasoning.as_str())));
         fields.push(("reasoning_content".into(), Value::from(reasoning)));
     }
     if !calls.is_empty() {

@@ -1,22 +1,22 @@
 //! `tojson` as templates expect it: `json.dumps(value, ensure_ascii=False)` of Python.
 
-use std::fmt::Write as _;
-
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 
+use super::display::{finite_float, write_display};
+
 /// Deepest nesting of a value.
 const DEPTH_MAX: usize = 64;
-/// Widest indentation of a level, in spaces.
-const INDENT_MAX: usize = 16;
+/// Longest indentation of a level, in bytes.
+pub(super) const INDENT_BYTES_MAX: usize = 16;
 /// Bytes for which one unit of fuel pays.
 const BYTES_PER_FUEL: usize = 4;
 
 /// Keyword arguments of `tojson`.
 #[derive(Debug, Default)]
 pub(super) struct Options {
-    /// Spaces for each level; `None` writes one line.
-    pub(super) indent: Option<usize>,
+    /// What each level is indented with; `None` writes one line.
+    pub(super) indent: Option<String>,
     /// Escape all but ASCII.
     pub(super) ascii: bool,
     /// Sort the keys of objects.
@@ -35,8 +35,8 @@ pub(super) fn write(
     pay: &dyn Fn(u64) -> Result<(), Error>,
 ) -> Result<String, Error> {
     let refuse = |text: &'static str| Err(Error::new(ErrorKind::InvalidOperation, text));
-    if options.indent.is_some_and(|indent| indent > INDENT_MAX) {
-        return refuse("`tojson` indents by at most 16 spaces");
+    if options.indent.as_ref().is_some_and(|indent| indent.len() > INDENT_BYTES_MAX) {
+        return refuse("`tojson` indents by at most 16 bytes");
     }
     let (item, key) = match options.separators.as_deref() {
         None if options.indent.is_some() => (",", ": "),
@@ -135,9 +135,9 @@ impl Writer<'_> {
     }
 
     fn line(&mut self, depth: usize) {
-        if let Some(indent) = self.options.indent {
+        if let Some(indent) = &self.options.indent {
             self.text.push('\n');
-            self.text.extend(std::iter::repeat_n(' ', indent * depth));
+            self.text.extend(std::iter::repeat_n(indent.as_str(), depth));
         }
     }
 
@@ -174,31 +174,12 @@ impl Writer<'_> {
     }
 }
 
-fn write_display(text: &mut String, value: impl std::fmt::Display) {
-    // Writing to a `String` cannot fail.
-    let _ = write!(text, "{value}");
-}
-
-/// As `float.__repr__` of Python: the shortest digits that read back as the same number, with an
-/// exponent below 1e-4 and from 1e16 on.
+/// As `json.dumps` of Python.
 fn write_float(text: &mut String, number: f64) {
-    if !number.is_finite() {
-        let name = match number {
-            number if number.is_nan() => "NaN",
-            number if number > 0.0 => "Infinity",
-            _ => "-Infinity",
-        };
-        return text.push_str(name);
+    match number {
+        number if number.is_finite() => finite_float(text, number),
+        number if number.is_nan() => text.push_str("NaN"),
+        number if number > 0.0 => text.push_str("Infinity"),
+        _ => text.push_str("-Infinity"),
     }
-    let magnitude = number.abs();
-    if magnitude != 0.0 && !(1e-4..1e16).contains(&magnitude) {
-        let scientific = format!("{number:e}");
-        let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-        let (sign, exponent) = match exponent.strip_prefix('-') {
-            Some(exponent) => ('-', exponent),
-            None => ('+', exponent),
-        };
-        return write_display(text, format_args!("{digits}e{sign}{exponent:0>2}"));
-    }
-    write_display(text, format_args!("{number:?}"));
 }

@@ -269,7 +269,7 @@ fn tool_calls_have_openais_form() {
     let expected = json!([
         {
             "role": "assistant",
-            "content": null,
+            "thinking": "hm",
             "reasoning_content": "hm",
             "tool_calls": [
                 {"id": "1", "type": "function", "function":
