@@ -2,37 +2,16 @@
 //! pass plays llama.cpp's tokens back (`tests/reference/README.md`).
 #![allow(clippy::expect_used)]
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-
 use trefoil_contract::{Conversation, Event, FinishReason, Message, Result};
+use trefoil_fixtures::ModelFile;
 use trefoil_fixtures::golden::{Chat, smollm2};
 use trefoil_generation::{ChatTemplate, Forward, GenerationOptions, Generations, Logits, Span};
-use trefoil_gguf::{Gguf, Metadata};
+use trefoil_gguf::Metadata;
 use trefoil_settings::{RequestSettings, Settings};
 use trefoil_tokenizer::Tokenizer;
 
-/// Only the header is read, not the weights behind it.
-struct ModelFile(File);
-
-impl trefoil_gguf::Source for ModelFile {
-    fn size(&self) -> u64 {
-        self.0.metadata().map_or(0, |metadata| metadata.len())
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), String> {
-        let mut file = &self.0;
-        file.seek(SeekFrom::Start(offset))
-            .and_then(|_| file.read_exact(buffer))
-            .map_err(|error| error.to_string())
-    }
-}
-
 fn metadata() -> Metadata {
-    let path = std::env::var_os("TREFOIL_SMOLLM2")
-        .expect("run `cargo xtask test`, which fetches the model and sets TREFOIL_SMOLLM2");
-    let file = File::open(path).expect("the model of TREFOIL_SMOLLM2 can be opened");
-    Gguf::read(&ModelFile(file)).expect("the model is GGUF").metadata
+    ModelFile::named_by("TREFOIL_SMOLLM2").metadata()
 }
 
 fn template(metadata: &Metadata) -> ChatTemplate {

@@ -1,27 +1,9 @@
 //! The tokenizers of SmolLM2 and Gemma 3 against llama.cpp's tokens (`tests/reference/README.md`).
 #![allow(missing_docs)]
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-
+use trefoil_fixtures::ModelFile;
 use trefoil_fixtures::golden::{Both, Bytes, Golden, gemma3, smollm2, text8k};
-use trefoil_gguf::Gguf;
 use trefoil_tokenizer::Tokenizer;
-
-/// Only the header is read, not the weights behind it.
-struct ModelFile(File);
-
-impl trefoil_gguf::Source for ModelFile {
-    fn size(&self) -> u64 {
-        self.0.metadata().map_or(0, |metadata| metadata.len())
-    }
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), String> {
-        let mut file = &self.0;
-        file.seek(SeekFrom::Start(offset))
-            .and_then(|_| file.read_exact(buffer))
-            .map_err(|error| error.to_string())
-    }
-}
 
 fn models() -> [(Tokenizer, Golden); 2] {
     [(tokenizer("TREFOIL_SMOLLM2"), smollm2()), (tokenizer("TREFOIL_GEMMA3"), gemma3())]
@@ -29,12 +11,8 @@ fn models() -> [(Tokenizer, Golden); 2] {
 
 /// The tokenizer of the model that a variable names.
 fn tokenizer(variable: &str) -> Tokenizer {
-    let path = std::env::var_os(variable).unwrap_or_else(|| {
-        panic!("run `cargo xtask test`, which fetches models and sets {variable}")
-    });
-    let file = File::open(path).expect("the model can be opened");
-    let gguf = Gguf::read(&ModelFile(file)).expect("the model is GGUF");
-    Tokenizer::from_gguf(&gguf.metadata).expect("the tokenizer is supported")
+    let metadata = ModelFile::named_by(variable).metadata();
+    Tokenizer::from_gguf(&metadata).expect("the tokenizer is supported")
 }
 
 fn pieces(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<Bytes> {
