@@ -379,7 +379,14 @@ fn rope_scaling(keys: &Keys<'_>) -> Result<RopeScaling> {
                 tensor::ROPE_FREQS
             )));
         }
-        None => RopeScaling::Linear(keys.float(key::ROPE_SCALE_LINEAR, 1.0..=1e6)?.unwrap_or(1.0)),
+        // As in llama.cpp (llama-model.cpp, `load_hparams`).
+        None => {
+            let factor = match keys.float(key::ROPE_SCALING_FACTOR, 1.0..=1e6)? {
+                None => keys.float(key::ROPE_SCALE_LINEAR, 1.0..=1e6)?,
+                factor => factor,
+            };
+            RopeScaling::Linear(factor.unwrap_or(1.0))
+        }
     })
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used)]
 
 use trefoil_contract::Error;
-use trefoil_decoder::{CacheType, Decoder, Options};
+use trefoil_decoder::{CacheType, Decoder, Options, RopeScaling};
 use trefoil_gguf::{Array, Gguf, Strings, TensorType, Value, Writer};
 
 const OPTIONS: Options =
@@ -258,6 +258,14 @@ fn refuses_rope_scaling_by_name() {
         .refused_as_invalid(
             "key `llama.rope.scaling.factor` is 0: expected a number from 1e0 to 1e6",
         );
+}
+
+#[test]
+fn rope_is_scaled_linearly_where_the_file_names_no_type() {
+    for key in ["llama.rope.scaling.factor", "llama.rope.scale_linear"] {
+        let model = Model::new().set(key, 4.0f32).load(OPTIONS).expect("a model that loads");
+        assert_eq!(model.config().rope.scaling, RopeScaling::Linear(4.0), "{key}");
+    }
 }
 
 #[test]
