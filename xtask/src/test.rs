@@ -19,6 +19,7 @@ const NATIVE: &[&str] = &[
     "trefoil-fuzz",
     "trefoil-generation",
     "trefoil-gguf",
+    "trefoil-hub",
     "trefoil-kernels",
     "trefoil-settings",
     "trefoil-tokenizer",

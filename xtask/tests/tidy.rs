@@ -38,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("trefoil-bundle", &[]),
     ("trefoil-host", &["trefoil-contract"]),
+    ("trefoil-hub", &["trefoil-gguf"]),
     (
         "trefoil",
         &[
@@ -66,6 +67,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("wac-graph", &["trefoil-compose"]),
     ("minijinja", &["trefoil-generation"]),
     ("indicatif", &["trefoil"]),
+    ("ureq", &["trefoil-hub"]),
 ];
 
 fn root() -> PathBuf {

@@ -1,0 +1,103 @@
+//! What a reference offers for download.
+
+use crate::address::{Address, decode_path};
+use crate::digest::Digest;
+use crate::oci::Challenge;
+use crate::reference::is_file_name;
+use crate::split::Split;
+
+/// The files of a model, as its source describes them.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    /// In the order of the split; one in most cases.
+    pub(crate) files: Vec<RemoteFile>,
+    /// The commit or manifest that was found.
+    pub(crate) revision: Option<String>,
+    /// As the source names it.
+    pub(crate) license: Option<String>,
+}
+
+/// A file to download.
+#[derive(Debug, Clone)]
+pub(crate) struct RemoteFile {
+    /// Its path in the model's folder: valid by [`crate::reference::is_gguf_path`].
+    pub(crate) name: String,
+    pub(crate) address: Address,
+    /// In bytes, if the source says so.
+    pub(crate) size: Option<u64>,
+    /// If the source says so.
+    pub(crate) sha256: Option<Digest>,
+    /// For the origin of the address.
+    pub(crate) bearer: Option<String>,
+    /// How a bearer token that has expired is replaced.
+    pub(crate) challenge: Option<Challenge>,
+}
+
+impl RemoteFile {
+    pub(crate) fn new(name: String, address: Address) -> Self {
+        RemoteFile { name, address, size: None, sha256: None, bearer: None, challenge: None }
+    }
+}
+
+/// The files that an address stands for: all of them if the name is that of a split model.
+///
+/// # Errors
+/// A text for people.
+pub(crate) fn of_address(address: &Address) -> Result<Vec<RemoteFile>, String> {
+    let last = address.path().rsplit('/').next().unwrap_or_default();
+    let name = decode_path(last).filter(|name| is_file_name(name));
+    // Download links without a name in them exist.
+    let name = match name {
+        Some(name) if name.to_ascii_lowercase().ends_with(".gguf") => name,
+        _ => return Ok(vec![RemoteFile::new("model.gguf".into(), address.clone())]),
+    };
+    let Some(split) = Split::of(&name) else {
+        return Ok(vec![RemoteFile::new(name, address.clone())]);
+    };
+    let full = address.full();
+    let of_name = |other: String| {
+        let other_last = last.replacen(&number(&split), &number(&Split::of(&other)?), 1);
+        let place = full.rfind(last)?;
+        let text = format!("{}{other_last}{}", &full[..place], &full[place + last.len()..]);
+        Some(RemoteFile::new(other, Address::parse(&text).ok()?))
+    };
+    let files: Option<Vec<_>> = split.names().map(of_name).collect();
+    files.ok_or_else(|| format!("`{address}` is one of several files; the others have no address"))
+}
+
+fn number(split: &Split<'_>) -> String {
+    format!("-{:05}-of-{:05}", split.number, split.count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<(String, String)> {
+        let files = of_address(&Address::parse(text).expect("valid")).expect("usable");
+        files.into_iter().map(|file| (file.name, file.address.full())).collect()
+    }
+
+    #[test]
+    fn the_name_is_the_last_piece_of_the_path() {
+        let name = |text| names(text).remove(0).0;
+        assert_eq!(name("https://h/a/m%20x.gguf?y=/z.gguf"), "m x.gguf");
+        for text in
+            ["https://h/", "https://h/get?m.gguf", "https://h/..%2Fm.gguf", "https://h/a.zip"]
+        {
+            assert_eq!(name(text), "model.gguf", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_split_model_is_all_of_its_files() {
+        let files = names("https://h/m-00002-of-00002.gguf?t=1");
+        assert_eq!(
+            files,
+            [
+                ("m-00001-of-00002.gguf".into(), "https://h/m-00001-of-00002.gguf?t=1".into()),
+                ("m-00002-of-00002.gguf".into(), "https://h/m-00002-of-00002.gguf?t=1".into()),
+            ] as [(String, String); 2]
+        );
+    }
+}
