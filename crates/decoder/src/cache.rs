@@ -76,8 +76,8 @@ impl Cache {
         let heads_count = self.has_window.len() * self.groups.len();
         let needed_tokens = self.tokens[sequence] as usize + tokens;
         // Keys and values, in u64: a product that memory cannot hold still has a size to report.
-        let token_bytes = (heads_count as u64 * 2 * self.cache_type.bytes() as u64)
-            .saturating_mul(self.head_length as u64);
+        let token_bytes = (heads_count as u64)
+            .saturating_mul(self.cache_type.token_bytes(self.head_length) as u64);
         let out_of_memory = || Error::OutOfMemory {
             needed_bytes: token_bytes.saturating_mul(needed_tokens as u64),
             purpose: PURPOSE.to_owned(),

@@ -55,7 +55,7 @@ proptest! {
             TensorType::Q5_1, TensorType::Q8_0, TensorType::Q4_K, TensorType::Q5_K,
             TensorType::Q6_K,
         ]),
-        kv_cache_type in prop::sample::select(vec![CacheType::F16, CacheType::F32]),
+        kv_cache_type in prop::sample::select(CacheType::ALL.to_vec()),
         steps in prop::collection::vec(prop::array::uniform4(action()), 1..12),
     ) {
         let mut together = decoder(matrices, kv_cache_type, SEQUENCES);

@@ -11,6 +11,10 @@ use trefoil_gguf::Gguf;
 /// activations to 16 bits; llama.cpp, which rounds them to 8, is 0.158 (SmolLM2) and 0.248 (Gemma 3)
 /// away.
 const LOGITS_RMS_MAX: f64 = 0.01;
+/// The same with keys and values in 8 bits: 0.145 (SmolLM2) and 0.132 (Gemma 3) at most. With such
+/// keys and values llama.cpp's logits move by 0.19 and 1.05 at most, with those of half precision by
+/// 0.26 and 0.39.
+const LOGITS_RMS_MAX_Q8: f64 = 0.2;
 /// Greedy texts to compare; each costs about 50 steps.
 const GREEDY_PROMPTS: usize = 2;
 
@@ -20,13 +24,13 @@ fn models() -> [(&'static str, Golden); 2] {
 }
 
 /// Loads the model that a variable names.
-fn load(variable: &str) -> Decoder {
+fn load(variable: &str, kv_cache_type: CacheType) -> Decoder {
     let path = std::env::var_os(variable).unwrap_or_else(|| {
         panic!("run `cargo xtask test`, which fetches models and sets {variable}")
     });
     let file = std::fs::read(path).expect("the variable names a file");
     let gguf = Gguf::read(&file).expect("a GGUF file");
-    let options = Options { context_tokens: 2048, sequences_max: 1, kv_cache_type: CacheType::F16 };
+    let options = Options { context_tokens: 2048, sequences_max: 1, kv_cache_type };
     Decoder::load(&gguf, &file, options).expect("a supported model")
 }
 
@@ -39,8 +43,18 @@ fn forward(decoder: &mut Decoder, position: u32, tokens: &[u32]) -> Vec<f32> {
 
 #[test]
 fn last_logits_are_as_near_to_the_oracle_as_rounding_allows() {
+    distances(CacheType::F16, LOGITS_RMS_MAX);
+}
+
+#[test]
+fn keys_and_values_in_8_bits_cost_a_named_distance() {
+    distances(CacheType::Q8, LOGITS_RMS_MAX_Q8);
+}
+
+/// Checks how far the last logits of the prompts are from the oracle.
+fn distances(kv_cache_type: CacheType, rms_max: f64) {
     for (variable, golden) in models() {
-        let mut decoder = load(variable);
+        let mut decoder = load(variable, kv_cache_type);
         assert_eq!(golden.logits.len(), 5);
         for Both { oracle, .. } in golden.logits {
             let logits = forward(&mut decoder, 0, &oracle.prompt_ids);
@@ -49,7 +63,7 @@ fn last_logits_are_as_near_to_the_oracle_as_rounding_allows() {
             let distances: Vec<f64> = ours.zip(&oracle.values).map(|(a, b)| a - b).collect();
             let rms = rms(&distances);
             println!("{variable}: rms {rms:.4}");
-            assert!(rms <= LOGITS_RMS_MAX, "{variable}: rms {rms} for {:?}", oracle.prompt);
+            assert!(rms <= rms_max, "{variable}: rms {rms} for {:?}", oracle.prompt);
         }
     }
 }
@@ -61,7 +75,7 @@ fn rms(values: &[f64]) -> f64 {
 #[test]
 fn greedy_text_first_differs_where_the_margin_is_small() {
     for (variable, golden) in models() {
-        let mut decoder = load(variable);
+        let mut decoder = load(variable, CacheType::F16);
         assert!(golden.greedy.len() >= GREEDY_PROMPTS);
         for Both { llama_cpp, oracle } in &golden.greedy[..GREEDY_PROMPTS] {
             let count = llama_cpp.ids.len().max(oracle.ids.len());

@@ -4,9 +4,9 @@
 use proptest::prelude::*;
 use trefoil_contract::Error;
 use trefoil_decoder::{CacheType, Decoder, Options};
-use trefoil_fixtures::{TinyLlama, golden, tiny_llama};
+use trefoil_fixtures::{Edited, TinyLlama, golden, tiny_llama};
 use trefoil_generation::{Forward, Logits, Span};
-use trefoil_gguf::{Gguf, Value, Writer};
+use trefoil_gguf::{Gguf, Value};
 
 const SEQUENCES: usize = 3;
 
@@ -22,21 +22,10 @@ const PAGE_TOKENS: usize = 64;
 fn model(name: &str, context_tokens: u32) -> Vec<u8> {
     let models = golden::architectures();
     let model = models.into_iter().find(|model| model.name == name).expect("a model of that name");
-    let gguf = Gguf::read(&model.file).expect("a well-formed file");
-    let mut writer = Writer::new();
-    for (key, value) in gguf.metadata.iter() {
-        let value = match key.ends_with(".context_length") {
-            true => Value::from(context_tokens),
-            false => value.clone(),
-        };
-        writer.value(key, value);
-    }
-    for tensor in &gguf.tensors {
-        let start = tensor.offset as usize;
-        let data = model.file[start..start + tensor.size as usize].to_vec();
-        writer.tensor(&tensor.name, &tensor.dimensions, tensor.tensor_type, data);
-    }
-    writer.to_bytes().expect("a file")
+    let architecture = name.split('-').next().unwrap_or_default();
+    let mut edited = Edited::new(&model.file);
+    edited.set(&format!("{architecture}.context_length"), context_tokens);
+    edited.file()
 }
 
 fn load(file: &[u8], sequences_max: usize) -> Decoder {

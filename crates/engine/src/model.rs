@@ -67,6 +67,7 @@ impl Model {
             sequences_max: settings.model.sequences_max,
             kv_cache_type: match settings.model.kv_cache_type.as_str() {
                 "f32" => CacheType::F32,
+                "q8" => CacheType::Q8,
                 _ => CacheType::F16,
             },
         };

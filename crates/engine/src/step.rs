@@ -72,6 +72,7 @@ impl Step {
                 let kv_cache_type = match kv_cache_type {
                     CacheType::F32 => 32,
                     CacheType::F16 => 16,
+                    CacheType::Q8 => 8,
                 };
                 (&[OPEN, *model, *part, context_tokens, sequences_max, kv_cache_type], &[])
             }
@@ -94,6 +95,7 @@ impl Step {
                 let kv_cache_type = match kv_cache_type {
                     32 => CacheType::F32,
                     16 => CacheType::F16,
+                    8 => CacheType::Q8,
                     _ => return Err(malformed()),
                 };
                 let options = Options { context_tokens, sequences_max, kv_cache_type };

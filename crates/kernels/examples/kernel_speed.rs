@@ -153,7 +153,7 @@ fn rest(random: &mut Random) {
     let report = |what: &str, (best, median): (f64, f64)| {
         println!("{what}: best {:.2} us, median {:.2} us", best * 1e6, median * 1e6);
     };
-    for cache_type in [CacheType::F16, CacheType::F32] {
+    for cache_type in CacheType::ALL {
         let mut cache = HeadCache::new(64, cache_type);
         for _ in 0..2048 {
             cache.append(&random.numbers(64), &random.numbers(64)).expect("enough memory");

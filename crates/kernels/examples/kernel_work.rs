@@ -40,7 +40,7 @@ impl Kernel {
         let multiply = WeightsType::ALL
             .into_iter()
             .flat_map(|it| TOKENS.map(|tokens| Kernel::Multiply(it, tokens)));
-        let attend = [CacheType::F16, CacheType::F32]
+        let attend = CacheType::ALL
             .into_iter()
             .flat_map(|it| [1, 32].map(|tokens| Kernel::Attend(it, tokens)));
         let store = WeightsType::ALL.into_iter().map(Kernel::Store);

@@ -88,6 +88,7 @@ pub(crate) trait I32x4: Copy + Add<Output = Self> + Sub<Output = Self> {
     type F: F32x4;
     fn splat(value: i32) -> Self;
     fn load_signed(bytes: &[u8; 4]) -> Self;
+    fn load_signed_pair(bytes: &[[i8; 4]; 2]) -> [Self; 2];
     fn load_unsigned(bytes: &[u8; 4]) -> Self;
     fn to_array(self) -> [i32; 4];
     fn shift_left<const BITS: u32>(self) -> Self;

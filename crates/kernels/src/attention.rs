@@ -11,8 +11,8 @@ use crate::OutOfMemory;
 use crate::arch::{Active, F32x4, Simd};
 use crate::elementwise::{exp, soft_capped};
 use crate::straight::unrolled;
-use cache::{CHUNK_TILES, Elements, Pair, Stored, TILE_TOKENS, with_stored};
-use element::Element;
+use cache::{CHUNK_TILES, Elements, Page, Pair, Stored, TILE_TOKENS, with_stored};
+use element::{BLOCK_ELEMENTS, Element, widen_halves};
 
 /// Queries that share a loaded key or value: more sums do not stay in registers.
 const BLOCK_QUERIES: usize = 4;
@@ -46,6 +46,8 @@ pub struct AttentionScratch {
     queries: Vec<[f32; 4]>,
     /// `[tile][query]`, four tokens a tile.
     scores: Vec<[f32; TILE_TOKENS]>,
+    /// The scores of a page's tokens, times the scales of values: `[tile][query]`.
+    scaled: Vec<[f32; TILE_TOKENS]>,
     /// `[element / 2][query][element % 2]`, each a sum for every fourth token.
     mixed: Vec<[f32; TILE_TOKENS]>,
 }
@@ -158,11 +160,13 @@ impl<E: Element> Stored<E> {
         let first = start / (2 * TILE_TOKENS) * 2;
         let tiles = Tiles { first, count: end.div_ceil(2 * TILE_TOKENS) * 2 - first };
 
-        let AttentionScratch { queries: splatted, scores, mixed } = scratch;
+        let AttentionScratch { queries: splatted, scores, scaled, mixed } = scratch;
         fit(splatted, head_size * Q)?;
         fit(scores, tiles.count * Q)?;
+        fit(scaled, if E::HAS_SCALES { CHUNK_TILES * Q } else { 0 })?;
         fit(mixed, head_size * Q)?;
         let (splatted, scores) = (splatted.as_chunks_mut::<Q>().0, scores.as_chunks_mut::<Q>().0);
+        let scaled = scaled.as_chunks_mut::<Q>().0;
         let mixed = mixed.as_chunks_mut::<2>().0.as_chunks_mut::<Q>().0;
         for (query, place) in places.iter().enumerate() {
             for (splatted, x) in splatted.iter_mut().zip(&queries[place.clone()]) {
@@ -187,7 +191,7 @@ impl<E: Element> Stored<E> {
         }
         let sums = exponentials::<S, Q>(scores, E::SHARE);
         mixed.as_flattened_mut().fill([[0.0; TILE_TOKENS]; 2]);
-        self.mix::<S, Q>(scores, tiles, mixed);
+        self.mix::<S, Q>(scores, tiles, scaled, mixed);
         for (query, (place, sum)) in places.into_iter().zip(sums).enumerate() {
             let factor = E::SHARE / sum;
             for (mixed, out) in mixed.iter().zip(out[place].as_chunks_mut::<2>().0) {
@@ -213,17 +217,10 @@ impl<E: Element> Stored<E> {
         let mut first = tiles.first % CHUNK_TILES;
         for page in &self.pages[tiles.first / CHUNK_TILES..] {
             let (chunk, more) = rest.split_at_mut(rest.len().min(CHUNK_TILES - first));
-            let keys = page.keys.chunks_exact(queries.len()).skip(first / 2);
-            for (scores, keys) in chunk.as_chunks_mut::<2>().0.iter_mut().zip(keys) {
-                let mut sums = [[S::F::splat(0.0); 2]; Q];
-                for (keys, queries) in keys.chunks(STEPS).zip(queries.chunks(STEPS)) {
-                    sums = add_products::<S, E, Q>(keys, queries, sums);
-                }
-                for (query, sums) in sums.into_iter().enumerate() {
-                    for (scores, sum) in scores.iter_mut().zip(sums) {
-                        (sum * scale).store(&mut scores[query]);
-                    }
-                }
+            if E::HAS_SCALES {
+                page.scaled_scores::<S, Q>(queries, first / 2, scale, chunk);
+            } else {
+                page.scores::<S, Q>(queries, first / 2, scale, chunk);
             }
             (rest, first) = (more, 0);
         }
@@ -235,22 +232,117 @@ impl<E: Element> Stored<E> {
         &self,
         mut weights: &[[[f32; TILE_TOKENS]; Q]],
         tiles: Tiles,
+        scaled: &mut [[[f32; TILE_TOKENS]; Q]],
         sums: &mut [[[[f32; TILE_TOKENS]; 2]; Q]],
     ) {
         let mut first = tiles.first % CHUNK_TILES;
         for page in &self.pages[tiles.first / CHUNK_TILES..] {
             let (chunk, rest) = weights.split_at(weights.len().min(CHUNK_TILES - first));
-            for (values, sums) in page.values.chunks_exact(CHUNK_TILES).zip(&mut *sums) {
-                let before = std::array::from_fn(|query| {
-                    [S::F::load(&sums[query][0]), S::F::load(&sums[query][1])]
-                });
-                let after = add_products::<S, E, Q>(&values[first..], chunk, before);
-                for (after, sums) in after.into_iter().zip(sums) {
-                    after[0].store(&mut sums[0]);
-                    after[1].store(&mut sums[1]);
-                }
+            if E::HAS_SCALES {
+                page.scaled_mix::<S, Q>(chunk, first, scaled, sums);
+            } else {
+                mix::<S, E, Q>(&page.values, chunk, first, sums);
             }
             (weights, first) = (rest, 0);
+        }
+    }
+}
+
+impl<E: Element> Page<E> {
+    /// Scores of the tokens from a pair of tiles on.
+    #[inline(always)]
+    fn scores<S: Simd, const Q: usize>(
+        &self,
+        queries: &[[[f32; 4]; Q]],
+        first_pair: usize,
+        scale: S::F,
+        scores: &mut [[[f32; TILE_TOKENS]; Q]],
+    ) {
+        let keys = self.keys.chunks_exact(queries.len()).skip(first_pair);
+        for (scores, keys) in scores.as_chunks_mut::<2>().0.iter_mut().zip(keys) {
+            let mut sums = [[S::F::splat(0.0); 2]; Q];
+            for (keys, queries) in keys.chunks(STEPS).zip(queries.chunks(STEPS)) {
+                sums = add_products::<S, E, Q>(keys, queries, sums);
+            }
+            for (query, sums) in sums.into_iter().enumerate() {
+                for (scores, sum) in scores.iter_mut().zip(sums) {
+                    (sum * scale).store(&mut scores[query]);
+                }
+            }
+        }
+    }
+
+    /// The same where elements have scales: the sum of a block is multiplied with its own.
+    #[inline(always)]
+    fn scaled_scores<S: Simd, const Q: usize>(
+        &self,
+        queries: &[[[f32; 4]; Q]],
+        first_pair: usize,
+        scale: S::F,
+        scores: &mut [[[f32; TILE_TOKENS]; Q]],
+    ) {
+        let blocks = queries.len().div_ceil(BLOCK_ELEMENTS);
+        let scales = self.key_scales.chunks_exact(blocks);
+        let keys = self.keys.chunks_exact(queries.len()).zip(scales).skip(first_pair);
+        for (scores, (keys, scales)) in scores.as_chunks_mut::<2>().0.iter_mut().zip(keys) {
+            scores.as_flattened_mut().fill([0.0; TILE_TOKENS]);
+            let queries = queries.chunks(BLOCK_ELEMENTS);
+            let blocks = keys.chunks(BLOCK_ELEMENTS).zip(queries).zip(scales);
+            for ((keys, queries), scales) in blocks {
+                let mut sums = [[S::F::splat(0.0); 2]; Q];
+                for (keys, queries) in keys.chunks(STEPS).zip(queries.chunks(STEPS)) {
+                    sums = add_products::<S, E, Q>(keys, queries, sums);
+                }
+                for (scores, (tile, scales)) in scores.iter_mut().zip(scales.iter().enumerate()) {
+                    let scales = widen_halves::<S>(scales) * scale;
+                    for (score, sums) in scores.iter_mut().zip(sums) {
+                        S::mul_add(sums[tile], scales, S::F::load(score)).store(score);
+                    }
+                }
+            }
+        }
+    }
+
+    /// [`mix`] where elements have scales: weights are multiplied with each block's.
+    #[inline(always)]
+    fn scaled_mix<S: Simd, const Q: usize>(
+        &self,
+        weights: &[[[f32; TILE_TOKENS]; Q]],
+        first: usize,
+        scaled: &mut [[[f32; TILE_TOKENS]; Q]],
+        sums: &mut [[[[f32; TILE_TOKENS]; 2]; Q]],
+    ) {
+        let scaled = &mut scaled[..weights.len()];
+        let values = self.values.chunks(BLOCK_ELEMENTS / 2 * CHUNK_TILES);
+        let blocks = values.zip(sums.chunks_mut(BLOCK_ELEMENTS / 2));
+        for ((values, sums), scales) in blocks.zip(self.value_scales.chunks_exact(CHUNK_TILES)) {
+            let places = scaled.iter_mut().zip(weights);
+            for ((scaled, weights), scales) in places.zip(&scales[first..]) {
+                let scales = widen_halves::<S>(scales);
+                for (scaled, weights) in scaled.iter_mut().zip(weights) {
+                    (S::F::load(weights) * scales).store(scaled);
+                }
+            }
+            mix::<S, E, Q>(values, scaled, first, sums);
+        }
+    }
+}
+
+/// `sums[e][q] += weights[t][q] * value[t][e]` for every fourth token `t` of a page from a tile on.
+#[inline(always)]
+fn mix<S: Simd, E: Element, const Q: usize>(
+    values: &[Pair<E>],
+    weights: &[[[f32; TILE_TOKENS]; Q]],
+    first: usize,
+    sums: &mut [[[[f32; TILE_TOKENS]; 2]; Q]],
+) {
+    for (values, sums) in values.chunks_exact(CHUNK_TILES).zip(sums) {
+        let before =
+            std::array::from_fn(|query| [S::F::load(&sums[query][0]), S::F::load(&sums[query][1])]);
+        let after = add_products::<S, E, Q>(&values[first..], weights, before);
+        for (after, sums) in after.into_iter().zip(sums) {
+            after[0].store(&mut sums[0]);
+            after[1].store(&mut sums[1]);
         }
     }
 }
@@ -265,8 +357,8 @@ fn add_products<S: Simd, E: Element, const Q: usize>(
     x: &[[[f32; 4]; Q]],
     mut sums: [[S::F; 2]; Q],
 ) -> [[S::F; 2]; Q] {
-    unrolled!(([first, second], x) in pairs.iter().zip(x) => {
-        let (first, second) = (E::widen::<S>(first), E::widen::<S>(second));
+    unrolled!((pair, x) in pairs.iter().zip(x) => {
+        let [first, second] = E::widen::<S>(pair);
         for query in 0..Q {
             let x = S::F::load(&x[query]);
             sums[query][0] = S::mul_add(first, x, sums[query][0]);

@@ -23,7 +23,7 @@ use trefoil_contract::{Error, Setting, Value};
 pub const ENGINE_PREFIXES: &[&str] = &["cpu.", "nn."];
 
 /// Values of `cpu.kv-cache-type`, the default first.
-pub const KV_CACHE_TYPES: &[&str] = &["f16", "f32"];
+pub const KV_CACHE_TYPES: &[&str] = &["f16", "f32", "q8"];
 
 /// Everything that the table can set, with the engine's defaults.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ pub struct ModelSettings {
     pub prefill_tokens: u32,
     /// Replaces the model's own chat template unless empty.
     pub chat_template: String,
-    /// How keys and values are cached: `f16` or `f32`.
+    /// How keys and values are cached: one of [`KV_CACHE_TYPES`].
     pub kv_cache_type: String,
 }
 

@@ -230,7 +230,8 @@ pub static TABLE: &[Key] = &[
                 }
             },
         ),
-        "Precision of cached keys and values. `f16` takes half the memory and time of `f32`.",
+        "Precision of cached keys and values. `f16` takes half the memory and time of `f32`. `q8` (8 \
+         bits and a scale for 32 of them) takes about half the memory of `f16`.",
     ),
     row(
         "max-tokens",

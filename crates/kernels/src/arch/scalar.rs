@@ -137,6 +137,10 @@ impl I32x4 for Integers {
         Self(bytes.map(|byte| i32::from(byte as i8)))
     }
     #[inline(always)]
+    fn load_signed_pair(bytes: &[[i8; 4]; 2]) -> [Self; 2] {
+        bytes.map(|bytes| Self(bytes.map(i32::from)))
+    }
+    #[inline(always)]
     fn load_unsigned(bytes: &[u8; 4]) -> Self {
         Self(bytes.map(i32::from))
     }

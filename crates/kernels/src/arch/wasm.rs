@@ -188,6 +188,12 @@ impl I32x4 for Integers {
         Self(i32x4_extend_low_i16x8(i16x8_extend_low_i8x16(load_four(bytes))))
     }
     #[inline(always)]
+    fn load_signed_pair(bytes: &[[i8; 4]; 2]) -> [Self; 2] {
+        // SAFETY: the reference covers the 8 bytes; the instruction asks for no alignment.
+        let both = unsafe { i16x8_load_extend_i8x8(bytes.as_ptr().cast()) };
+        [Self(i32x4_extend_low_i16x8(both)), Self(i32x4_extend_high_i16x8(both))]
+    }
+    #[inline(always)]
     fn load_unsigned(bytes: &[u8; 4]) -> Self {
         Self(u32x4_extend_low_u16x8(u16x8_extend_low_u8x16(load_four(bytes))))
     }

@@ -1,4 +1,4 @@
-use super::element::{Element, Half};
+use super::element::{BLOCK_ELEMENTS, Element, Half, block_scale};
 use crate::OutOfMemory;
 
 /// Tokens side by side: the lanes of a vector.
@@ -16,15 +16,22 @@ pub enum CacheType {
     F16,
     /// Single precision.
     F32,
+    /// 8 bits with a scale in half precision for 32 elements of a token.
+    Q8,
 }
 
 impl CacheType {
-    /// Bytes of an element.
-    pub fn bytes(self) -> usize {
-        match self {
-            CacheType::F16 => 2,
-            CacheType::F32 => 4,
-        }
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F16, Self::F32, Self::Q8];
+
+    /// Bytes of a token's key and value in one head.
+    pub fn token_bytes(self, head_size: usize) -> usize {
+        let bytes = match self {
+            CacheType::F16 => head_size.saturating_mul(size_of::<Half>()),
+            CacheType::F32 => head_size.saturating_mul(size_of::<f32>()),
+            CacheType::Q8 => head_size + head_size.div_ceil(BLOCK_ELEMENTS) * size_of::<Half>(),
+        };
+        bytes.saturating_mul(2)
     }
 }
 
@@ -34,7 +41,7 @@ pub const PAGE_TOKENS: usize = CHUNK_TILES * TILE_TOKENS;
 /// Keys and values of one head, in one layer, for one sequence, in pages of [`PAGE_TOKENS`].
 #[derive(Debug, Clone)]
 pub struct HeadCache {
-    pub(super) head_size: usize,
+    pub(crate) head_size: usize,
     /// Tokens in front of the first page.
     forgotten: usize,
     /// Tokens in the pages.
@@ -46,14 +53,16 @@ pub struct HeadCache {
 pub(super) enum Elements {
     F16(Stored<Half>),
     F32(Stored<f32>),
+    Q8(Stored<i8>),
 }
 
-/// Runs an expression with `$stored` standing for the elements of either type.
+/// Runs an expression with `$stored` standing for the elements of any type.
 macro_rules! with_stored {
     ($elements:expr, $stored:ident => $expression:expr) => {
         match $elements {
             Elements::F16($stored) => $expression,
             Elements::F32($stored) => $expression,
+            Elements::Q8($stored) => $expression,
         }
     };
 }
@@ -75,6 +84,10 @@ pub(super) struct Page<E> {
     pub(super) keys: Vec<Pair<E>>,
     /// `[element / 2][tile][element % 2][token % 4]`. Zeros behind the last token.
     pub(super) values: Vec<Pair<E>>,
+    /// Of keys, if elements have scales: `[tile / 2][block][tile % 2][token % 4]`.
+    pub(super) key_scales: Vec<Pair<Half>>,
+    /// Of values: `[block][tile][token % 4]`.
+    pub(super) value_scales: Vec<[Half; TILE_TOKENS]>,
 }
 
 impl HeadCache {
@@ -86,6 +99,7 @@ impl HeadCache {
         let elements = match cache_type {
             CacheType::F16 => Elements::F16(Stored::default()),
             CacheType::F32 => Elements::F32(Stored::default()),
+            CacheType::Q8 => Elements::Q8(Stored::default()),
         };
         Self { head_size, forgotten: 0, held: 0, elements }
     }
@@ -183,23 +197,43 @@ impl<E: Element> Stored<E> {
 impl<E: Element> Page<E> {
     fn zeroed(head_size: usize) -> Result<Self, OutOfMemory> {
         let pairs = CHUNK_TILES / 2 * head_size;
-        Ok(Self { keys: zeroed(pairs)?, values: zeroed(pairs)? })
+        let blocks = if E::HAS_SCALES { head_size.div_ceil(BLOCK_ELEMENTS) } else { 0 };
+        Ok(Self {
+            keys: zeroed(pairs)?,
+            values: zeroed(pairs)?,
+            key_scales: zeroed(CHUNK_TILES / 2 * blocks)?,
+            value_scales: zeroed(CHUNK_TILES * blocks)?,
+        })
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Pair<E>>() * (self.keys.len() + self.values.len())
+        size_of_val(self.keys.as_slice())
+            + size_of_val(self.values.as_slice())
+            + size_of_val(self.key_scales.as_slice())
+            + size_of_val(self.value_scales.as_slice())
     }
 
     fn put(&mut self, token: usize, key: &[f32], value: &[f32]) {
         let (tile, lane) = (token / TILE_TOKENS, token % TILE_TOKENS);
-        let pairs = &mut self.keys[tile / 2 * key.len()..];
-        for (pair, key) in pairs.iter_mut().zip(key) {
-            pair[tile % 2][lane] = E::narrow(*key);
+        let blocks = key.len().div_ceil(BLOCK_ELEMENTS);
+        let pairs = self.keys[tile / 2 * key.len()..].chunks_mut(BLOCK_ELEMENTS);
+        for (block, (key, pairs)) in key.chunks(BLOCK_ELEMENTS).zip(pairs).enumerate() {
+            let divisor = divisor::<E>(key, |scale| {
+                self.key_scales[tile / 2 * blocks + block][tile % 2][lane] = scale;
+            });
+            for (pair, key) in pairs.iter_mut().zip(key) {
+                pair[tile % 2][lane] = E::narrow(key / divisor);
+            }
         }
-        let pairs = self.values[tile..].iter_mut().step_by(CHUNK_TILES);
-        for (pair, value) in pairs.zip(value.as_chunks::<2>().0) {
-            for (place, value) in pair.iter_mut().zip(value) {
-                place[lane] = E::narrow(*value);
+        let mut pairs = self.values[tile..].iter_mut().step_by(CHUNK_TILES);
+        for (block, value) in value.chunks(BLOCK_ELEMENTS).enumerate() {
+            let divisor = divisor::<E>(value, |scale| {
+                self.value_scales[block * CHUNK_TILES + tile][lane] = scale;
+            });
+            for (value, pair) in value.as_chunks::<2>().0.iter().zip(&mut pairs) {
+                for (place, value) in pair.iter_mut().zip(value) {
+                    place[lane] = E::narrow(value / divisor);
+                }
             }
         }
     }
@@ -215,6 +249,17 @@ impl<E: Element> Page<E> {
             }
         }
     }
+}
+
+/// What a block's values are divided by; `keep` gets it, if elements have scales.
+fn divisor<E: Element>(values: &[f32], keep: impl FnOnce(Half)) -> f32 {
+    if !E::HAS_SCALES {
+        return 1.0;
+    }
+    let scale = block_scale(values);
+    keep(scale);
+    // Where all values are too small for a scale they become zeros.
+    scale.to_f32().max(f32::MIN_POSITIVE)
 }
 
 fn zeroed<T: Clone + Default>(count: usize) -> Result<Vec<T>, OutOfMemory> {

@@ -36,9 +36,11 @@ impl Case {
 
     /// Rounds keys and values as a cache of this type does.
     fn rounded(mut self, cache_type: CacheType) -> Self {
-        if cache_type == CacheType::F16 {
-            for x in self.keys.iter_mut().chain(&mut self.values).flatten() {
-                *x = to_half_and_back(*x);
+        for vector in self.keys.iter_mut().chain(&mut self.values) {
+            match cache_type {
+                CacheType::F32 => {}
+                CacheType::F16 => vector.iter_mut().for_each(|x| *x = to_half_and_back(*x)),
+                CacheType::Q8 => vector.chunks_mut(32).for_each(to_bytes_and_back),
             }
         }
         self
@@ -124,7 +126,12 @@ fn to_half_and_back(x: f32) -> f32 {
     (x / step).round_ties_even() * step
 }
 
-const TYPES: [CacheType; 2] = [CacheType::F16, CacheType::F32];
+/// What 8 bits and a scale leave of numbers, one of which is not 0.
+fn to_bytes_and_back(block: &mut [f32]) {
+    let largest = block.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    let scale = to_half_and_back(largest / 127.0);
+    block.iter_mut().for_each(|x| *x = (*x / scale).round_ties_even().clamp(-127.0, 127.0) * scale);
+}
 
 #[test]
 fn half_precision_rounds_to_nearest_and_saturates() {
@@ -136,22 +143,62 @@ fn half_precision_rounds_to_nearest_and_saturates() {
     for key in keys {
         let mut cache = HeadCache::new(4, CacheType::F16);
         cache.append(&[0.0; 4], &[key; 4]).expect("a small cache");
-        let mut out = [f32::NAN; 4];
-        let scoring = Scoring { scale: 1.0, soft_cap: 0.0 };
-        let (rows, mut scratch) = (Rows { length: 4, group: 0..4 }, AttentionScratch::default());
-        cache
-            .attend(&[0.0; 4], &rows, &|_| 0..1, scoring, &mut scratch, &mut out)
-            .expect("one score");
         let expected = to_half_and_back(key.clamp(-65504.0, 65504.0));
-        assert_eq!(out, [expected; 4], "{key:e}");
+        assert_eq!(only_value(&cache), [expected; 4], "{key:e}");
     }
+}
+
+#[test]
+fn a_block_of_bytes_is_within_half_a_step_whatever_its_size() {
+    let mut random = Random(39);
+    for exponent in -3..=6 {
+        let values: Vec<f32> = (0..80).map(|_| random.number() * 10f32.powi(exponent)).collect();
+        let mut cache = HeadCache::new(80, CacheType::Q8);
+        cache.append(&[0.0; 80], &values).expect("a small cache");
+        assert_eq!(cache.bytes(), PAGE_TOKENS * CacheType::Q8.token_bytes(80));
+        for (values, held) in values.chunks(32).zip(only_value(&cache).chunks(32)) {
+            let largest = values.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+            // The scale is rounded to 11 bits, the largest value may lose as much.
+            let bound = largest / 127.0 * 0.5 + largest / 2048.0;
+            for (value, held) in values.iter().zip(held) {
+                assert!((value - held).abs() <= bound, "{value} became {held}, {largest}");
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_of_numbers_that_are_none_are_numbers() {
+    for (value, expected) in [
+        (f32::INFINITY, 127.0 * 65504.0),
+        (-1e30, -127.0 * 65504.0),
+        (f32::NAN, 0.0),
+        (1e-9, 0.0),
+        (0.0, 0.0),
+    ] {
+        let mut cache = HeadCache::new(4, CacheType::Q8);
+        cache.append(&[value; 4], &[value; 4]).expect("a small cache");
+        let held = only_value(&cache);
+        assert_eq!(held, [expected; 4], "{value}");
+    }
+}
+
+/// The value of a cache's only token.
+fn only_value(cache: &HeadCache) -> Vec<f32> {
+    let size = cache.head_size;
+    let mut out = vec![f32::NAN; size];
+    let scoring = Scoring { scale: 1.0, soft_cap: 0.0 };
+    let (rows, mut scratch) = (Rows { length: size, group: 0..size }, AttentionScratch::default());
+    let done = cache.attend(&vec![0.0; size], &rows, &|_| 0..1, scoring, &mut scratch, &mut out);
+    done.expect("one score");
+    out
 }
 
 #[test]
 fn rows_computed_together_have_the_bits_that_they_have_alone() {
     let mut random = Random(35);
     for (heads, tokens) in [(1, 9), (3, 7), (5, 4)] {
-        for cache_type in TYPES {
+        for cache_type in CacheType::ALL {
             let case = Case::random(16, heads, 40, &mut random);
             let cache = case.cache(cache_type);
             // The group is the second of three.
@@ -185,7 +232,7 @@ fn every_head_and_group_size_agrees_with_the_reference() {
     let mut random = Random(30);
     for head_size in [4, 8, 12, 16, 32, 64, 80, 96, 128] {
         for heads in 1..=9 {
-            for cache_type in TYPES {
+            for cache_type in CacheType::ALL {
                 let case = Case::random(head_size, heads, 21, &mut random).rounded(cache_type);
                 case.check(&case.cache(cache_type), 0..21);
             }
@@ -227,7 +274,7 @@ fn tokens_after_a_truncation_replace_the_old_ones() {
 #[test]
 fn forgetting_what_is_not_attended_to_changes_no_bit_and_frees_pages() {
     let mut random = Random(37);
-    for cache_type in TYPES {
+    for cache_type in CacheType::ALL {
         let case = Case::random(16, 3, 5 * PAGE_TOKENS + 9, &mut random);
         let whole = case.cache(cache_type);
         let page_bytes = whole.bytes() / 6;
