@@ -14,12 +14,16 @@
 
 #![deny(missing_docs)]
 
+mod chat_template;
 mod component;
+mod decoder;
 mod gguf;
 mod settings_toml;
 mod tokenizer;
 
+pub use chat_template::chat_template;
 pub use component::component;
+pub use decoder::decoder;
 pub use gguf::gguf;
 pub use settings_toml::settings_toml;
 pub use tokenizer::tokenizer;
@@ -29,7 +33,9 @@ pub type Target = fn(&[u8]);
 
 /// Every target under its name.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("chat_template", chat_template),
     ("component", component),
+    ("decoder", decoder),
     ("gguf", gguf),
     ("settings_toml", settings_toml),
     ("tokenizer", tokenizer),

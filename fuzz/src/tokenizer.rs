@@ -1,11 +1,27 @@
 use trefoil_gguf::Gguf;
 use trefoil_tokenizer::{Ids, Model, TokenType, Tokenizer, Vocabulary};
 
+/// One of each kind.
+const PRE_TOKENIZERS: &[&str] = &[
+    "smollm",
+    "default",
+    "llama-bpe",
+    "dbrx",
+    "glm4",
+    "qwen2",
+    "deepseek-llm",
+    "deepseek-coder",
+    "deepseek-v3",
+    "falcon",
+    "tekken",
+    "gpt-4o",
+];
+
 /// A vocabulary and a text. A tokenizer that is built makes tokens of its vocabulary from any
 /// text, and where each byte has a token, the text comes back.
 ///
 /// The input is a GGUF file, which is its own text, or: a byte of flags, a byte for BOS, one for
-/// EOS, then, separated by zero bytes, tokens (a line each, first the digit of its type), merges
+/// EOS (or for the pre-tokenizer), then, separated by zero bytes, tokens (a line each, first the digit of its type), merges
 /// (a line each) and the text.
 pub fn tokenizer(data: &[u8]) {
     if data.starts_with(b"GGUF") {
@@ -32,12 +48,18 @@ pub fn tokenizer(data: &[u8]) {
         texts.push(text.to_vec());
     }
     let merges = merges.split(|&byte| byte == b'\n').filter(|merge| !merge.is_empty());
+    let pre_tokenizer = match flag(1) {
+        true => "gpt-2",
+        // Where the byte for EOS is free.
+        false if !flag(3) => PRE_TOKENIZERS[usize::from(eos) % PRE_TOKENIZERS.len()],
+        false => "smollm",
+    };
     let model = if flag(6) { Model::SentencePiece } else { Model::ByteLevel };
     let vocabulary = Vocabulary {
         model,
         scores: (0..texts.len()).map(|token| (token * 37 % 101) as f32).collect(),
         adds_space: flag(7),
-        pre_tokenizer: if flag(1) { "gpt-2" } else { "smollm" },
+        pre_tokenizer,
         tokens: texts.iter().map(Vec::as_slice).collect(),
         token_types,
         merges: merges.collect(),

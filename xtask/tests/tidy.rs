@@ -56,7 +56,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trefoil-chat-component", &["trefoil-contract", "trefoil-settings"]),
     ("trefoil-example-configuration", &[]),
     ("trefoil-example-fingerprint", &[]),
-    ("trefoil-fuzz", &["trefoil-compose", "trefoil-gguf", "trefoil-settings", "trefoil-tokenizer"]),
+    (
+        "trefoil-fuzz",
+        // A test in its own right, which is why it may use the fixtures.
+        &[
+            "trefoil-compose",
+            "trefoil-contract",
+            "trefoil-decoder",
+            "trefoil-fixtures",
+            "trefoil-generation",
+            "trefoil-gguf",
+            "trefoil-settings",
+            "trefoil-tokenizer",
+        ],
+    ),
     ("xtask", &["trefoil-settings"]),
 ];
 
