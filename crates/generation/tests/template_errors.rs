@@ -64,6 +64,35 @@ fn errors_name_line_and_cause() {
 }
 
 #[test]
+fn what_nests_too_deeply_is_not_printed() {
+    let nest = "{% set a=[a] %}";
+    let nested = |levels: usize| format!("{}\n{{{{ a }}}}", nest.repeat(levels));
+    let spoken = conversation(vec![]);
+    assert!(render(&nested(128), &spoken).is_ok());
+    for filter in ["", "|string", "|pprint"] {
+        let source = nested(5_000).replace(" }}", &format!("{filter} }}}}"));
+        let text = message(&source);
+        assert!(text.contains("at most 128 nested levels are printed (line 2)"), "{text}");
+    }
+}
+
+#[test]
+fn methods_pay_for_what_they_read_and_make() {
+    let long = conversation(vec![Message::text("user", " ".repeat(1 << 20))]);
+    for call in ["split(' ')", "splitlines()", "count('a')", "isspace()", "find('b')"] {
+        let source = format!(
+            "{{% for i in range(10000) %}}{{% set x = messages[0].content.{call} %}}{{% endfor %}}"
+        );
+        let refused = render(&source, &long).expect_err("endless work").to_string();
+        assert!(refused.contains("too much work"), "{refused}");
+    }
+    // Enough for every message once more than some times.
+    let source = "{% for m in messages %}{% set x = m.content.split('</think>')[-1].strip() %}\
+                  {% set y = m.content.startswith('a') and m.content.endswith('b') %}{% endfor %}";
+    assert_eq!(render(source, &long).as_deref(), Ok(""));
+}
+
+#[test]
 fn raised_words_reach_the_user_as_they_are() {
     for (source, words) in [
         ("{{ raise_exception('') }}", ""),

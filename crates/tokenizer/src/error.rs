@@ -52,6 +52,12 @@ pub enum Error {
         /// Entries of `tokenizer.ggml.tokens`.
         tokens: usize,
     },
+    /// A score has no place in the order of scores.
+    #[error("`tokenizer.ggml.scores` is not a number at token {token}; convert the model again")]
+    NotAScore {
+        /// The token.
+        token: usize,
+    },
     /// A text stands for two tokens.
     #[error("`tokenizer.ggml.tokens` has the text `{text}` twice, as token {first} and {second}")]
     DuplicateToken {

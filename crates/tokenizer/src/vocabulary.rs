@@ -203,6 +203,9 @@ impl<'a> Vocabulary<'a> {
         if self.model == Model::SentencePiece && self.scores.len() != tokens {
             return Err(Error::Scores { scores: self.scores.len(), tokens });
         }
+        if let Some(token) = self.scores.iter().position(|score| score.is_nan()) {
+            return Err(Error::NotAScore { token });
+        }
         let mut ids = self.ids;
         for (key, field) in ID_KEYS {
             if let Some(token) = *field(&mut ids)

@@ -5,6 +5,8 @@ use minijinja::value::{Kwargs, Rest, Tuple, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
+/// Bytes of a text for which one unit of fuel pays.
+const BYTES_PER_FUEL: u64 = 64;
 /// Widest field that a text is padded to.
 const WIDTH_MAX: usize = 4096;
 
@@ -19,7 +21,11 @@ pub(super) fn call(
     arguments: &[Value],
 ) -> Result<Value, Error> {
     let own = match (value.as_str(), value.kind()) {
-        (Some(text), _) => string_method(text, method, arguments),
+        (Some(text), _) => {
+            // What is read costs as much as what is made.
+            state.consume_fuel(text.len() as u64 / BYTES_PER_FUEL)?;
+            string_method(state, text, method, arguments)
+        }
         (None, ValueKind::Seq) => sequence_method(value, method, arguments),
         (None, ValueKind::Map) if method == "copy" => {
             from_args::<()>(arguments).map(|()| Some(value.clone()))
@@ -42,18 +48,23 @@ pub(super) fn is_blank(character: char) -> bool {
 }
 
 /// The method's result; `None` if it is none of these.
-fn string_method(text: &str, method: &str, arguments: &[Value]) -> Result<Option<Value>, Error> {
+fn string_method(
+    state: &State<'_, '_>,
+    text: &str,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Option<Value>, Error> {
     Ok(Some(match method {
         "strip" | "lstrip" | "rstrip" => {
             let (characters,): (Option<&str>,) = from_args(arguments)?;
             Value::from(strip(text, characters, method != "rstrip", method != "lstrip"))
         }
-        "split" | "rsplit" => split(text, arguments, method == "rsplit")?,
+        "split" | "rsplit" => list(state, &split(text, arguments, method == "rsplit")?)?,
         "splitlines" => {
             let (keeps, options): (Option<bool>, Kwargs) = from_args(arguments)?;
             let keeps = keeps.or(options.get("keepends")?).unwrap_or(false);
             options.assert_all_used()?;
-            lines(text, keeps).into_iter().map(Value::from).collect()
+            list(state, &lines(text, keeps))?
         }
         "partition" | "rpartition" => {
             let (separator,): (&str,) = from_args(arguments)?;
@@ -216,14 +227,20 @@ fn bounded<'a>(text: &'a str, bounds: &[Option<i64>]) -> Result<Option<(usize, &
     Ok((start <= end).then(|| (start, &text[byte(start)..byte(end)])))
 }
 
-fn split(text: &str, arguments: &[Value], from_right: bool) -> Result<Value, Error> {
+/// A list of texts, each paid for: many of them are empty.
+fn list(state: &State<'_, '_>, texts: &[&str]) -> Result<Value, Error> {
+    state.consume_fuel(texts.len() as u64)?;
+    Ok(texts.iter().copied().map(Value::from).collect())
+}
+
+fn split<'a>(text: &'a str, arguments: &[Value], from_right: bool) -> Result<Vec<&'a str>, Error> {
     let (separator, count, options): (Option<&str>, Option<i64>, Kwargs) = from_args(arguments)?;
     let separator = separator.or(options.get("sep")?);
     let count = count.or(options.get("maxsplit")?);
     options.assert_all_used()?;
     // Negative is without a limit.
     let count = count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
-    let parts: Vec<&str> = match separator {
+    Ok(match separator {
         Some("") => return refuse("the separator of `split` is empty".into()),
         Some(separator) if from_right => {
             let mut parts: Vec<_> = text.rsplitn(count.saturating_add(1), separator).collect();
@@ -258,8 +275,7 @@ fn split(text: &str, arguments: &[Value], from_right: bool) -> Result<Value, Err
             parts.extend((!rest.is_empty()).then_some(rest));
             parts
         }
-    };
-    Ok(parts.into_iter().map(Value::from).collect())
+    })
 }
 
 /// The lines of a text, cut where `str.splitlines` cuts.
