@@ -57,6 +57,28 @@ impl Cache {
         }
     }
 
+    /// Bytes that a sequence takes at most in a context of so many tokens, computed at most
+    /// `batch_tokens` at a time.
+    pub(crate) fn bytes_of(
+        config: &Config,
+        partition: &Partition,
+        cache_type: CacheType,
+        context_tokens: u32,
+        batch_tokens: u32,
+    ) -> u64 {
+        let page_tokens = PAGE_TOKENS as u64;
+        let pages = u64::from(context_tokens).div_ceil(page_tokens);
+        // The first page may hold one token of those that are kept.
+        let kept_tokens = (config.window_tokens + CUT_TOKENS - 1) as u64;
+        let held_tokens = page_tokens - 1 + kept_tokens + u64::from(batch_tokens);
+        let pages_of_window = held_tokens.div_ceil(page_tokens).min(pages);
+        let windows = config.has_window.iter().filter(|has_window| **has_window).count() as u64;
+        let blocks = config.has_window.len() as u64;
+        let pages = (blocks - windows) * pages + windows * pages_of_window;
+        let heads = partition.groups.len() as u64;
+        HeadCache::bytes_of(config.head_length, cache_type, pages.saturating_mul(heads))
+    }
+
     /// Tokens that the cache holds of each sequence.
     pub(crate) fn tokens(&self) -> &[u32] {
         &self.tokens
@@ -253,6 +275,49 @@ mod tests {
         assert_eq!(cache.bytes(), 2 * page_bytes);
         cache.truncate(1, 0);
         assert_eq!(cache.bytes(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_sequence_takes_at_most_is_known_before() -> Result<()> {
+        for window_tokens in [0u32, 10, 64, 65, 100] {
+            let values = vec![("llama.attention.sliding_window".into(), window_tokens.into())];
+            let file = trefoil_fixtures::tiny_llama(&trefoil_fixtures::TinyLlama {
+                values,
+                context_tokens: 1000,
+                ..Default::default()
+            });
+            let gguf = trefoil_gguf::Gguf::read(&file).map_err(|_| Error::Finished)?;
+            let config = Config::from_gguf(&gguf)?;
+            let partition = Partition::new(&config, 0, 1);
+            for (cache_type, batch_tokens) in [
+                (CacheType::F32, 1),
+                (CacheType::F16, 37),
+                (CacheType::Q8, 64),
+                (CacheType::F16, 700),
+            ] {
+                let mut cache = Cache::new(&config, &partition, 1, cache_type);
+                let mut most_bytes = 0;
+                while cache.tokens[0] < 1000 {
+                    let tokens = batch_tokens.min(1000 - cache.tokens[0]) as usize;
+                    cache.reserve(0, tokens)?;
+                    most_bytes = most_bytes.max(cache.bytes());
+                    for block in 0..config.blocks {
+                        let vectors = vec![0.5; tokens * config.kv_length()];
+                        let appended = cache.layer(0, block).append(&vectors, &vectors);
+                        assert_eq!(appended, Ok(()));
+                    }
+                    cache.keep(0, tokens);
+                }
+                let expected = Cache::bytes_of(&config, &partition, cache_type, 1000, batch_tokens);
+                let what = format!("window {window_tokens}, {batch_tokens} tokens at once");
+                assert!(most_bytes <= expected, "{most_bytes} of {expected} bytes: {what}");
+                // Some batches never end where they would need most.
+                if batch_tokens == 1 || window_tokens == 0 {
+                    assert_eq!(most_bytes, expected, "{what}");
+                }
+            }
+        }
         Ok(())
     }
 }

@@ -243,7 +243,10 @@ fn scale_unless_one(x: &mut [f32], factor: f32) {
 }
 
 /// The context in force.
-fn context_tokens(config: &Config, asked_tokens: u32) -> Result<u32> {
+///
+/// # Errors
+/// `invalid-setting` for more than what the model was trained for.
+pub(crate) fn context_tokens(config: &Config, asked_tokens: u32) -> Result<u32> {
     let trained_tokens = config.context_tokens_trained;
     match asked_tokens {
         0 => Ok(trained_tokens.min(CONTEXT_TOKENS_DEFAULT_MAX)),

@@ -20,6 +20,7 @@ mod partition;
 mod peers;
 mod rope;
 mod scratch;
+mod sizing;
 mod tensor;
 mod weights;
 
@@ -36,3 +37,4 @@ pub use trefoil_kernels::{CacheType, WeightsType};
 
 pub use decoder::{CONTEXT_TOKENS_DEFAULT_MAX, Decoder, Options, SEQUENCES_MAX};
 pub use exchange::{Alone, Exchange, agree};
+pub use sizing::{CONTEXT_TOKENS_FITTED_MIN, Fitted, fit};

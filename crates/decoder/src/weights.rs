@@ -26,7 +26,7 @@ pub(crate) struct Weights {
     pub(crate) rope_factors_long: Vec<f32>,
     /// Those for other contexts.
     pub(crate) rope_factors_short: Vec<f32>,
-    /// Of all matrices, in memory.
+    /// Of all tensors, in memory.
     bytes: u64,
 }
 
@@ -124,7 +124,9 @@ impl Weights {
                 }
             }
         }
-        let bytes = loaded.matrices.values().map(OwnRows::bytes).sum();
+        let matrices = loaded.matrices.values().map(OwnRows::bytes);
+        let vectors = loaded.vectors.values().map(|it| size_of_val(it.as_slice()) as u64);
+        let bytes = matrices.chain(vectors).sum();
         Ok(Weights {
             token_embd: loaded.matrix(Slot::TokenEmbd)?,
             blocks: (0..config.blocks).map(|block| loaded.block(block)).collect::<Result<_>>()?,
@@ -212,13 +214,16 @@ fn own_elements(slot: Slot, partition: &Partition) -> Option<Range<usize>> {
     }
 }
 
-/// About how many bytes of a tensor, or a part of one, this instance holds.
-fn own_bytes(planned: &Planned<'_>, config: &Config, partition: &Partition) -> u64 {
+/// Bytes that this instance holds of a tensor, or a part of one.
+pub(crate) fn own_bytes(planned: &Planned<'_>, config: &Config, partition: &Partition) -> u64 {
     match planned.form {
-        Form::Vector { .. } => planned.tensor.size,
+        Form::Vector { length } => {
+            let own = own_elements(planned.slot, partition).map_or(length, |own| own.len());
+            own as u64 * size_of::<f32>() as u64
+        }
         Form::Matrix(form) => {
-            let own = own_rows(planned.slot, config, partition).len() as u64;
-            planned.tensor.size / form.tensor_rows as u64 * own
+            let own = own_rows(planned.slot, config, partition).len();
+            Matrix::bytes_of(form.weights_type, own, form.columns)
         }
     }
 }

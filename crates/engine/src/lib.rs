@@ -29,6 +29,13 @@ pub use request::{Generation, Request, advance};
 /// Prefix of the settings that only this family of engines understands.
 pub const SETTINGS_PREFIX: &str = "cpu.";
 
+/// Bytes of an instance's memory that models may take: in WebAssembly all but what batches, the
+/// tokenizer and the app need; elsewhere as much as there is.
+const MEMORY_BYTES_MAX: u64 = match usize::BITS {
+    32 => (4 << 30) - (256 << 20),
+    _ => u64::MAX,
+};
+
 /// The state of an engine instance: its imports, the app's settings, the open models.
 pub struct Engine {
     name: &'static str,
@@ -39,6 +46,7 @@ pub struct Engine {
     open: RefCell<Vec<(u32, Weak<Model>)>>,
     /// Models loaded so far, by which the instances number them.
     loaded: Cell<u32>,
+    memory_bytes_max: u64,
 }
 
 impl Engine {
@@ -50,7 +58,14 @@ impl Engine {
             settings: RefCell::default(),
             open: RefCell::default(),
             loaded: Cell::new(0),
+            memory_bytes_max: MEMORY_BYTES_MAX,
         }
+    }
+
+    /// The same engine, whose models may take so many bytes of the memory of each instance.
+    #[must_use]
+    pub fn with_memory(self, bytes: u64) -> Engine {
+        Engine { memory_bytes_max: bytes, ..self }
     }
 
     /// The app's defaults for models opened from now on.
@@ -95,12 +110,18 @@ impl Engine {
         {
             return Ok(model);
         }
-        let model = Rc::new(self.load(&parts, index)?);
+        let taken: Vec<_> = open.iter().filter_map(|(_, model)| model.upgrade()).collect();
+        let free_bytes = (0..self.imports.collective_size() as usize).map(|rank| {
+            let taken = taken.iter().filter_map(|model| model.memory_bytes.get(rank)).sum();
+            self.memory_bytes_max.saturating_sub(taken)
+        });
+        let model = Rc::new(self.load(&parts, index, free_bytes.collect())?);
         open.push((index, Rc::downgrade(&model)));
         Ok(model)
     }
 
-    fn load(&self, parts: &[Part], index: u32) -> Result<Model> {
+    /// Loads a part into the memory that instances have left, by rank.
+    fn load(&self, parts: &[Part], index: u32, free_bytes: Vec<u64>) -> Result<Model> {
         let source = PartSource::new(Rc::clone(&self.imports), index, &parts[index as usize]);
         let configuration = self.imports.configure(parts).map_err(|message| Error::Other {
             code: "configuration".into(),
@@ -109,7 +130,8 @@ impl Engine {
         let layers = [configuration.as_slice(), &self.settings.borrow()];
         let number = self.loaded.get();
         self.loaded.set(number.wrapping_add(1));
-        let origin = Origin { imports: &self.imports, part: &parts[index as usize], index, number };
+        let (imports, part) = (&self.imports, &parts[index as usize]);
+        let origin = Origin { imports, part, index, number, free_bytes };
         Model::load(self.name, &origin, &source, &layers)
     }
 

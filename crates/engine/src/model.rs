@@ -5,7 +5,7 @@ use trefoil_contract::{
     Conversation, Error, FORMAT_GGUF, FORMAT_GGUF_ROWS_16, ModelInfo, Part, ROWS_16_VERSION_KEY,
     Result, Setting, TokenizeOptions, Value,
 };
-use trefoil_decoder::CacheType;
+use trefoil_decoder::{CacheType, Fitted};
 use trefoil_generation::{ChatTemplate, Forward, Generations};
 use trefoil_gguf::{Gguf, Metadata, Source, Tensor};
 use trefoil_settings::{Scope, Settings, TABLE};
@@ -19,6 +19,8 @@ pub struct Model {
     info: ModelInfo,
     tokenizer: Rc<Tokenizer>,
     template: Option<ChatTemplate>,
+    /// Bytes that it takes of each instance's memory at most, by rank.
+    pub(crate) memory_bytes: Vec<u64>,
     /// Defaults of its requests.
     pub(crate) settings: Settings,
     pub(crate) generations: RefCell<Generations<Leader, Rc<Tokenizer>>>,
@@ -32,6 +34,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) index: u32,
     /// Of the model, among all that were ever open.
     pub(crate) number: u32,
+    /// Bytes of memory that instances have left for it, by rank.
+    pub(crate) free_bytes: Vec<u64>,
 }
 
 impl Model {
@@ -71,6 +75,9 @@ impl Model {
                 _ => CacheType::F16,
             },
         };
+        let prefill_tokens = settings.model.prefill_tokens;
+        let Fitted { options, bytes: memory_bytes } =
+            trefoil_decoder::fit(&gguf, options, prefill_tokens, &origin.free_bytes)?;
         let prepare = || {
             let tokenizer = Tokenizer::from_gguf(&gguf.metadata).map_err(tokenizer_error)?;
             let template = template(&gguf.metadata, &settings)?;
@@ -97,10 +104,9 @@ impl Model {
             has_chat_template: template.is_some(),
         };
         let tokenizer = Rc::new(tokenizer);
-        let generations =
-            Generations::new(leader, Rc::clone(&tokenizer), settings.model.prefill_tokens);
+        let generations = Generations::new(leader, Rc::clone(&tokenizer), prefill_tokens);
         let generations = RefCell::new(generations);
-        Ok(Model { info, tokenizer, template, settings, generations })
+        Ok(Model { info, tokenizer, template, memory_bytes, settings, generations })
     }
 
     /// `model.info`

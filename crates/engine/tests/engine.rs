@@ -222,6 +222,27 @@ fn models_open_by_name_once_and_are_freed() {
 }
 
 #[test]
+fn models_share_the_memory_of_an_instance() {
+    let named = |name: &str, seed| TinyLlama {
+        name: name.into(),
+        seed,
+        context_tokens: 10_000,
+        ..TinyLlama::default()
+    };
+    let imports = memory(&[named("first", 1), named("second", 2)]);
+    let engine = Engine::new("cpu", Rc::new(imports)).with_memory(12 << 20);
+    let first = engine.open(Some("first")).unwrap();
+    assert_eq!(first.info().context_tokens, 8192);
+    let second = engine.open(Some("second")).unwrap();
+    assert!((512..5000).contains(&second.info().context_tokens), "{:?}", second.info());
+    drop(second);
+    engine.configure(vec![integer("context-tokens", 8192)]).unwrap();
+    assert!(message(engine.open(Some("second"))).starts_with("out of memory"));
+    drop(first);
+    assert_eq!(engine.open(Some("second")).unwrap().info().context_tokens, 8192);
+}
+
+#[test]
 fn a_dialogue_computes_only_what_is_new() {
     let model = tiny().open(None).unwrap();
     let mut messages = vec![Message::text("user", "hello there, how are you")];

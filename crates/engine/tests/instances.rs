@@ -75,6 +75,17 @@ fn together<T>(
     unreadable: Option<(usize, u32)>,
     work: impl FnOnce(&Engine) -> T,
 ) -> (T, Vec<(Result<()>, u64)>) {
+    together_in(u64::MAX, models, size, unreadable, work)
+}
+
+/// The same where each instance has so many bytes for models.
+fn together_in<T>(
+    memory_bytes: u64,
+    models: &[TinyLlama],
+    size: usize,
+    unreadable: Option<(usize, u32)>,
+    work: impl FnOnce(&Engine) -> T,
+) -> (T, Vec<(Result<()>, u64)>) {
     let model = |options: &TinyLlama| {
         let bytes = tiny_llama(options);
         let part = Part {
@@ -106,7 +117,8 @@ fn together<T>(
             })
         };
         let followers: Vec<_> = (1..size).map(follower).collect();
-        let result = work(&Engine::new("cpu", Rc::new(member(0))));
+        let engine = Engine::new("cpu", Rc::new(member(0))).with_memory(memory_bytes);
+        let result = work(&engine);
         meeting.leave();
         (result, followers.into_iter().map(|it| it.join().expect("ends")).collect())
     })
@@ -242,4 +254,27 @@ fn only_rank_0_leads_and_only_the_others_serve() {
     });
     assert_eq!(served[0].0, Ok(()));
     assert_eq!(served[0].1, 0, "nothing is read before rank 0 opens a model");
+}
+
+#[test]
+fn the_context_is_what_fits_every_instance() {
+    let model = TinyLlama { context_tokens: 10_000, ..tiny("long", 1) };
+    let contexts = [1, 2].map(|size| {
+        let (context, served) =
+            together_in(3 << 20, std::slice::from_ref(&model), size, None, |engine| {
+                engine.configure(vec![integer("context-tokens", 8000)]).expect("a good setting");
+                let error = engine.open(None).map(|_| ()).expect_err("too little memory");
+                assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+                assert!(error.to_string().contains("8000 tokens"), "{error}");
+                engine.configure(vec![integer("context-tokens", 0)]).expect("a good setting");
+                let model = engine.open(None).expect("a shorter context");
+                answer(&model, "hello");
+                model.info().context_tokens
+            });
+        assert!(served.iter().all(|(result, _)| result.is_ok()), "{served:?}");
+        context
+    });
+    // Two instances have a KV head each, and half of the weights.
+    assert!((2000..4000).contains(&contexts[0]), "{contexts:?}");
+    assert!((2 * contexts[0]..8000).contains(&contexts[1]), "{contexts:?}");
 }

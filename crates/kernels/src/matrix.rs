@@ -155,11 +155,8 @@ impl Matrix {
         assert!(rows > 0 && columns > 0, "a matrix of {rows} by {columns}");
         let blocks = columns / weights_type.block_columns();
         assert!(blocks * weights_type.block_columns() == columns, "whole blocks in {columns}");
-        let bytes = blocks
-            .checked_mul(weights_type.tile_bytes())
-            .and_then(|bytes| bytes.checked_mul(rows.div_ceil(GROUP_ROWS)))
-            .ok_or(OutOfMemory(usize::MAX))?;
-        let memory = Buffer::zeroed(bytes)?;
+        let bytes = usize::try_from(Self::bytes_of(weights_type, rows, columns));
+        let memory = Buffer::zeroed(bytes.map_err(|_| OutOfMemory(usize::MAX))?)?;
         let matrix = Self { weights_type, rows, columns, memory };
         Ok(MatrixBuilder { matrix, next: Place::default(), pending: Vec::new(), surplus: false })
     }
@@ -182,6 +179,13 @@ impl Matrix {
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
         self.memory.len()
+    }
+
+    /// Bytes in memory of a matrix of `rows` by `columns`.
+    pub fn bytes_of(weights_type: WeightsType, rows: usize, columns: usize) -> u64 {
+        let tiles = columns as u64 / weights_type.block_columns() as u64;
+        let group_bytes = tiles.saturating_mul(weights_type.tile_bytes() as u64);
+        group_bytes.saturating_mul(rows.div_ceil(GROUP_ROWS) as u64)
     }
 
     /// Widens one row to f32 (embedding lookup). `out.len() == columns`.

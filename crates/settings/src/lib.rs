@@ -37,7 +37,8 @@ pub struct Settings {
 /// What is fixed when a model is opened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelSettings {
-    /// Context of one sequence, in tokens; 0 takes what the model was trained for, at most 8192.
+    /// Context of one sequence, in tokens; 0 takes what the model was trained for, at most 8192, or
+    /// what fits.
     pub context_tokens: u32,
     /// Generations that can be under way at once.
     pub sequences_max: u32,

@@ -186,7 +186,8 @@ pub static TABLE: &[Key] = &[
         Scope::Model,
         None,
         integer!(model.context_tokens, 0, 1 << 24, u32),
-        "Context of one sequence, in tokens. 0 takes what the model was trained for, at most 8192.",
+        "Context of one sequence, in tokens. 0 takes what the model was trained for, at most 8192, \
+         and less where `sequences-max` of them do not fit the engine's memory.",
     ),
     row(
         "sequences-max",

@@ -114,6 +114,12 @@ impl HeadCache {
         self.forgotten
     }
 
+    /// Bytes of `pages` pages of keys and values.
+    pub fn bytes_of(head_size: usize, cache_type: CacheType, pages: u64) -> u64 {
+        let page_bytes = cache_type.token_bytes(head_size).saturating_mul(PAGE_TOKENS);
+        pages.saturating_mul(page_bytes as u64)
+    }
+
     /// Bytes of the keys and values in memory.
     pub fn bytes(&self) -> usize {
         with_stored!(&self.elements, stored => stored.bytes())
