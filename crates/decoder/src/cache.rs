@@ -8,8 +8,8 @@ use trefoil_kernels::{
 use crate::config::Config;
 use crate::partition::Partition;
 
-/// So many tokens at the end of a sequence can be cut off at any time: blocks with a sliding window
-/// keep that much more than the window. Behind an answer, a dialogue goes on a few tokens earlier.
+/// So far back from its longest a sequence can be cut at any time: blocks with a sliding window keep
+/// that much more than the window. Behind an answer, a dialogue goes on a few tokens earlier.
 const CUT_TOKENS: usize = 2 * PAGE_TOKENS;
 
 const PURPOSE: &str = "the KV cache; lower `context-tokens` or `sequences-max`";
