@@ -54,7 +54,7 @@ impl Wanted<'_> {
         }
         let parts = Parts {
             engine: engine.component()?,
-            model: self.model.component(session)?,
+            model: self.model.models(session)?,
             configuration: self.configuration.component()?,
             collective: if solo { Some(parts::collective()?) } else { None },
             app: if self.chat { Some(parts::app("chat")?) } else { None },
@@ -146,7 +146,6 @@ fn changed(path: &Path, changes: &Changes, session: &Session) -> Result<PathBuf>
 
 fn is_none(changes: &Changes) -> bool {
     let Changes { engine, model, configuration, collective, app } = changes;
-    [engine, model, configuration, collective, app]
-        .iter()
-        .all(|change| matches!(change, Change::Keep))
+    let parts = [engine, configuration, collective, app];
+    parts.iter().all(|change| matches!(change, Change::Keep)) && matches!(model, Change::Keep)
 }

@@ -43,7 +43,7 @@ impl GuestFlags {
 }
 
 /// Bytes: a whole number with `K`, `M`, `G` (powers of 1024, `B` or `iB` may follow) or nothing.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let shift = match unit.to_ascii_lowercase().trim_end_matches('b').trim_end_matches('i') {

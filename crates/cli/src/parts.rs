@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use trefoil_compose::{Component, Model};
+use trefoil_compose::{Component, Model, Models, PackOptions, Role};
 use trefoil_contract::Setting;
 use trefoil_host::{Sha256Hex, sha256_of_bytes, sha256_of_file};
 
@@ -180,23 +180,25 @@ impl ModelSource {
                 path.display()
             ),
         }
-        // A composition has a record; everything else is a part, whose kind composing checks.
+        // A composition has a record with an engine; everything else is a part, whose kind
+        // composing checks.
         match trefoil_compose::Record::read(&path) {
-            Ok(_) => Ok(ModelSource::Composition(path)),
+            Ok(record) if record.part(Role::Engine).is_some() => Ok(ModelSource::Composition(path)),
+            Ok(_) => Ok(ModelSource::Component(path)),
             Err(trefoil_compose::RecordError::Absent) => Ok(ModelSource::Component(path)),
             Err(error) => Err(error).with_context(|| format!("cannot use `{}`", path.display())),
         }
     }
 
-    /// The model as a component.
-    pub(crate) fn component(&self, session: &Session) -> Result<Component> {
+    /// The model, to be composed.
+    pub(crate) fn models(&self, session: &Session) -> Result<Models> {
         match self {
             ModelSource::Gguf(path) => {
                 let mut meter = Meter::new(&session.terminal, &session.interrupt, "reading model");
-                Ok(Model::from_gguf(path, &mut meter)?.component().clone())
+                Ok(Model::from_gguf(path, &PackOptions::default(), &mut meter)?.models())
             }
-            ModelSource::Component(path) => Ok(Component::from_path(path)?),
-            ModelSource::AtRunTime(path) => model_file(path),
+            ModelSource::Component(path) => Ok(Component::from_path(path)?.into()),
+            ModelSource::AtRunTime(path) => Ok(model_file(path)?.into()),
             ModelSource::Composition(path) => bail!(
                 "`{}` is a finished composition, not a model; to run it use `trefoil run`, to \
                  change its parts compose them anew",
@@ -226,6 +228,33 @@ impl ModelSource {
             ModelSource::AtRunTime(path) => Path::new(path),
         };
         std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+    }
+}
+
+/// The models that `--model` names, each with another name of its own if that stands in front.
+pub(crate) fn models(texts: &[String], session: &Session) -> Result<Models> {
+    let one = |text: &String| {
+        let (name, text) = named(text);
+        let models = ModelSource::find(text, session)?.models(session)?;
+        anyhow::Ok(match name {
+            Some(name) => models.named(name),
+            None => models,
+        })
+    };
+    let mut models = texts.iter().map(one);
+    let first = models.next().context("`--model` says what to compose")??;
+    models.try_fold(first, |all, next| Ok(all.and(next?)))
+}
+
+/// Takes `NAME=` off, unless the whole is a file.
+fn named(text: &str) -> (Option<&str>, &str) {
+    let is_name = |name: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !name.is_empty() && name.chars().all(allowed)
+    };
+    match text.split_once('=') {
+        Some((name, rest)) if is_name(name) && !Path::new(text).exists() => (Some(name), rest),
+        _ => (None, text),
     }
 }
 
@@ -323,6 +352,15 @@ mod tests {
         assert_eq!(Engine::from("cpu"), Engine::Cpu);
         assert_eq!(Engine::from("cpu-relaxed"), Engine::CpuRelaxed);
         assert_eq!(Engine::from("./cpu"), Engine::File("./cpu".into()));
+    }
+
+    #[test]
+    fn a_model_may_have_a_name_in_front() {
+        assert_eq!(named("small=m.gguf"), (Some("small"), "m.gguf"));
+        assert_eq!(named("q4.1=file:a=b.gguf"), (Some("q4.1"), "file:a=b.gguf"));
+        assert_eq!(named("file:a=b.gguf"), (None, "file:a=b.gguf"));
+        assert_eq!(named("dir/a=b.gguf"), (None, "dir/a=b.gguf"));
+        assert_eq!(named("m.gguf"), (None, "m.gguf"));
     }
 
     #[test]

@@ -28,6 +28,9 @@ const INPUT_BYTES_MAX: u64 = 1 << 30;
 pub(crate) struct WindowFlags {
     /// A .gguf file, a model component, file:PATH, or a composition
     model: String,
+    /// Which model, where there are several
+    #[arg(long = "model", id = "model-name", value_name = "NAME")]
+    name: Option<String>,
     /// `cpu`, `cpu-relaxed`, or an engine component [default: cpu; a composition keeps its own]
     #[arg(long, value_name = "ENGINE")]
     engine: Option<String>,
@@ -109,7 +112,8 @@ impl WindowFlags {
             gauges,
             instances: wanted.instances.for_program(&program),
         };
-        let inference = Inference::open(session.runtime()?, &program, &options, &self.settings.0);
+        let (settings, name) = (&self.settings.0, self.name.as_deref());
+        let inference = Inference::open(session.runtime()?, &program, &options, settings, name);
         loaded();
         inference.with_context(|| format!("cannot open the model `{}`", self.model))
     }

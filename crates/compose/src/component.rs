@@ -172,7 +172,12 @@ impl Component {
     /// What it is.
     pub fn kind(&self) -> Kind {
         let recorded = |(name, ..): &(Vec<u8>, u64, u64)| name == COMPOSITION_SECTION.as_bytes();
-        if self.customs.iter().any(recorded) { Kind::Composition } else { self.externs.kind() }
+        match self.externs.kind() {
+            // Shards side by side are a model, although a record says where they are.
+            Kind::Model => Kind::Model,
+            _ if self.customs.iter().any(recorded) => Kind::Composition,
+            kind => kind,
+        }
     }
 
     /// Bytes of the whole component.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::contract::{GenerateError, PACKAGE};
 use crate::graph::{Plan, plan};
 use crate::interface::{Kind, Role};
-use crate::model::NESTED_BYTES_MAX;
+use crate::model::{COMPOSITION_BYTES_MAX, NESTED_BYTES_MAX};
+use crate::models::Models;
 use crate::output::Output;
 use crate::read_at::ReadAt;
 use crate::record::{COMPOSITION_SECTION, Record, RecordedPart};
@@ -19,7 +20,7 @@ pub struct Parts {
     /// Computes.
     pub engine: Component,
     /// Holds the weights.
-    pub model: Component,
+    pub model: Models,
     /// Holds the settings; see [`crate::configuration`] for one without any.
     pub configuration: Component,
     /// Exchanges data between instances. Without one the engine's import stays open, for the host,
@@ -114,6 +115,24 @@ pub enum ComposeError {
         /// Its bytes.
         size: u64,
     },
+    /// The parts together exceed what a runtime accepts.
+    #[error(
+        "the parts have {size} bytes together; a composition has at most {COMPOSITION_BYTES_MAX}: \
+         leave a model in its file, with `--model file:PATH`"
+    )]
+    TooLargeTogether {
+        /// Their bytes.
+        size: u64,
+    },
+    /// Two models have one name.
+    #[error(
+        "two models are named `{name}`, so that only one of them could be opened: give one of \
+         them another name, with `--model NAME=...`"
+    )]
+    SameName {
+        /// The name.
+        name: String,
+    },
     /// The parts fit, but no component can be made of them.
     #[error("the parts cannot be composed: {0}")]
     Graph(String),
@@ -178,20 +197,20 @@ pub fn compose(
     out: &Path,
     progress: &mut dyn Progress,
 ) -> Result<Record, ComposeError> {
-    let given = [
-        (Role::Collective, parts.collective.as_ref()),
-        (Role::Configuration, Some(&parts.configuration)),
-        (Role::Model, Some(&parts.model)),
-        (Role::Engine, Some(&parts.engine)),
-        (Role::App, parts.app.as_ref()),
-    ];
     let mut placed = vec![Placed::new(Role::Types, Component::types()?)];
-    for (role, component) in given {
+    let mut add = |role, component: Option<&Component>| {
         if let Some(component) = component {
             check(role, component)?;
             placed.push(Placed::new(role, component.clone()));
         }
-    }
+        Ok::<_, ComposeError>(())
+    };
+    add(Role::Collective, parts.collective.as_ref())?;
+    add(Role::Configuration, Some(&parts.configuration))?;
+    add(Role::Engine, Some(&parts.engine))?;
+    add(Role::App, parts.app.as_ref())?;
+    placed.extend(parts.model.placed()?);
+    placed.sort_by_key(|part| part.role);
     assemble(&placed, out, progress)
 }
 
@@ -235,6 +254,7 @@ fn option(role: Role) -> &'static str {
         Role::Collective => "--collective",
         Role::Configuration => "--config",
         Role::Model => "--model",
+        Role::Router => "the router",
         Role::Engine => "--engine",
         Role::App => "the app",
     }
@@ -246,6 +266,7 @@ fn article(role: Role) -> &'static str {
         Role::Collective => "a collective component",
         Role::Configuration => "a configuration component",
         Role::Model => "a model component",
+        Role::Router => "a router",
         Role::Engine => "an engine",
         Role::App => "an app",
     }
@@ -257,20 +278,37 @@ pub(crate) fn assemble(
     out: &Path,
     progress: &mut dyn Progress,
 ) -> Result<Record, ComposeError> {
+    let mut output = Output::create(out, bytes(parts), progress)?;
+    let record = assemble_into(&mut output, parts)?;
+    output.finish()?;
+    Ok(record)
+}
+
+/// Bytes of the parts together.
+pub(crate) fn bytes(parts: &[Placed]) -> u64 {
+    parts.iter().map(|part| part.component.size()).sum()
+}
+
+/// As [`assemble`], into a file that is yet to be finished.
+pub(crate) fn assemble_into(
+    output: &mut Output<'_>,
+    parts: &[Placed],
+) -> Result<Record, ComposeError> {
     for part in parts {
         let size = part.component.size();
         if size > NESTED_BYTES_MAX {
             return Err(ComposeError::TooLarge { role: part.role, name: part.name(), size });
         }
     }
+    let size = bytes(parts);
+    if size > COMPOSITION_BYTES_MAX {
+        return Err(ComposeError::TooLargeTogether { size });
+    }
     let Plan { stub, skeletons } = plan(parts)?;
-    let total = parts.iter().map(|part| part.component.size()).sum();
-    let mut output = Output::create(out, total, progress)?;
-    let record = write(&mut output, &stub, parts, &skeletons)?;
+    let record = write(output, &stub, parts, &skeletons)?;
     let mut section = Vec::new();
     push_custom(COMPOSITION_SECTION, &record.to_json(), &mut section);
     output.write(&section)?;
-    output.finish()?;
     Ok(record)
 }
 

@@ -45,7 +45,15 @@ pub(crate) struct Contract {
 
 impl Contract {
     pub(crate) fn parse() -> Result<Contract, GenerateError> {
+        Contract::parse_with("")
+    }
+
+    /// With a further file of the package, unless it is empty.
+    pub(crate) fn parse_with(text: &str) -> Result<Contract, GenerateError> {
         let mut sources = SourceMap::new();
+        if !text.is_empty() {
+            sources.push_str("generated.wit", text);
+        }
         for (name, text) in FILES {
             sources.push_str(name, *text);
         }

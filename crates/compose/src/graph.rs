@@ -10,6 +10,7 @@ use crate::ComponentError;
 use crate::compose::{ComposeError, Placed};
 use crate::contract::interface_name;
 use crate::interface::{Role, contract_name, find};
+use crate::router::import_name;
 use crate::sections::{WasmError, push_custom};
 
 /// A composition in which each part is its skeleton.
@@ -77,7 +78,11 @@ fn encode(
                 source: WasmError::Invalid(text.into()),
             }
         };
-        let name = format!("trefoil:{}", part.role);
+        let before = parts[..index].iter().filter(|other| other.role == part.role).count();
+        let name = match before {
+            0 => format!("trefoil:{}", part.role),
+            number => format!("trefoil:{}{number}", part.role),
+        };
         let package = Package::from_bytes(&name, None, skeleton.clone(), graph.types_mut())
             .map_err(|error| invalid(&error))?;
         let package = graph.register_package(package).map_err(|error| invalid(&error))?;
@@ -99,21 +104,36 @@ fn encode(
 }
 
 /// Satisfies an import by an earlier part, or leaves it open for the host.
-fn wire(
+fn wire<'a>(
     graph: &mut CompositionGraph,
-    parts: &[Placed],
+    parts: &'a [Placed],
     nodes: &[NodeId],
     index: usize,
     import: &str,
 ) -> Result<(), ComposeError> {
-    let Some(wanted) = contract_name(import) else { return Ok(()) };
     let part = &parts[index];
     let before = || parts[..index].iter().zip(nodes);
-    let provider = before().find_map(|(part, node)| {
-        let exports = part.component.exports();
-        let export = exports.iter().find(|export| are_semver_compatible(export, import))?;
-        Some((part, *node, export))
-    });
+    let export = |(provider, node): (&'a Placed, &NodeId), name: &str| {
+        let exports = provider.component.exports();
+        let export = exports.iter().find(|export| are_semver_compatible(export, name))?;
+        Some((provider, *node, export))
+    };
+    let is_router = |part: &Placed| part.role == Role::Router;
+    let (interface, provider) = match (is_router(part), contract_name(import)) {
+        (_, Some(wanted)) => {
+            // Models behind a router are the router's alone.
+            let routed = before().any(|(part, _)| is_router(part));
+            let mut visible = before().filter(|(part, _)| !routed || part.role != Role::Model);
+            (wanted.interface, visible.find_map(|earlier| export(earlier, import)))
+        }
+        (true, None) => {
+            let model = interface_name("model");
+            let mut models = before().filter(|(part, _)| part.role == Role::Model).enumerate();
+            let named = models.find(|(number, _)| import_name(*number) == import);
+            ("model", named.and_then(|(_, earlier)| export(earlier, &model)))
+        }
+        (false, None) => return Ok(()),
+    };
     if let Some((provider, node, export)) = provider {
         let argument = graph.alias_instance_export(node, export).map_err(other)?;
         return graph.set_instantiation_argument(nodes[index], import, argument).map_err(|error| {
@@ -136,8 +156,8 @@ fn wire(
         import: import.into(),
         found,
     };
-    let other_version = before()
-        .find_map(|(part, _)| Some((part, find(part.component.exports(), wanted.interface)?)));
+    let other_version =
+        before().find_map(|(part, _)| Some((part, find(part.component.exports(), interface)?)));
     if let Some((provider, export)) = other_version {
         let version = contract_name(export).map_or("", |name| name.version);
         return Err(missing(format!(
@@ -147,7 +167,7 @@ fn wire(
         )));
     }
     // The slot of a role that is left out is open, for the host to fill.
-    let slot = Role::ALL.iter().find(|role| role.interface() == Some(wanted.interface));
+    let slot = Role::ALL.iter().find(|role| role.interface() == Some(interface));
     match slot {
         Some(role) if *role < part.role && parts.iter().all(|part| part.role != *role) => Ok(()),
         _ => Err(missing("no part exports it".into())),
@@ -192,6 +212,9 @@ fn export(
         add(place(Role::Types), Some(&["types"]));
     }
     add(place(Role::Engine), Some(&extra));
+    if place(Role::Engine).is_none() {
+        add(place(Role::Router), Some(&["model"]));
+    }
     add(app, None);
     for (node, name) in exports {
         let alias = graph.alias_instance_export(node, &name).map_err(other)?;

@@ -15,14 +15,11 @@ pub use model_file::{MetadataEntry, ModelFile, TensorTypeShare};
 
 use crate::gguf_source::GgufSource;
 use crate::interface::{Kind, Role};
-use crate::model::{MODEL_SECTION, ModelRecord, PartRecord};
+use crate::model::{MODEL_SECTION, PartRecord, Shard, model_record};
 use crate::read_at::{Content, Opened, Range, ReadAt};
-use crate::record::Record;
+use crate::record::{COMPOSITION_SECTION, Record};
 use crate::sections::{Cursor, Encoding, WasmError};
 use crate::{Component, ComponentError};
-
-/// Longest `trefoil:model` section that is read, in bytes.
-const MODEL_SECTION_BYTES_MAX: u64 = 1 << 20;
 
 /// Why a file could not be inspected.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +82,9 @@ pub struct Inspection {
     /// Of a packed model: what it says about its files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<PartRecord>,
+    /// Of a model that is one of several shards: which one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// Of a GGUF file, packed or not: its header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelFile>,
@@ -121,6 +121,7 @@ impl Inspection {
             parts: Vec::new(),
             contents: Vec::new(),
             files: Vec::new(),
+            shard: None,
             model: None,
             remarks: Vec::new(),
         }
@@ -166,7 +167,9 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     }
     let component = Component::from_path(path)?;
     let mut inspection = summary(&component);
-    if inspection.kind == Kind::Composition {
+    let is_recorded =
+        component.customs().iter().any(|(name, ..)| name == COMPOSITION_SECTION.as_bytes());
+    if is_recorded {
         match Record::find(&*source) {
             Ok((record, _)) => {
                 inspection.tool = Some(record.tool.clone());
@@ -208,6 +211,17 @@ fn summary(component: &Component) -> Inspection {
 
 /// Adds what is inside, and the header of a packed model.
 fn describe(inspection: &mut Inspection, component: &Component) {
+    let has_record = component.customs().iter().any(|(name, ..)| name == MODEL_SECTION.as_bytes());
+    match model_record(component) {
+        Some(record) => {
+            inspection.files = record.parts;
+            inspection.shard = record.shard;
+        }
+        None if has_record => {
+            inspection.remarks.push(format!("its `{MODEL_SECTION}` record is damaged"));
+        }
+        None => {}
+    }
     let source: Arc<dyn ReadAt> = Arc::new(component.content().clone());
     match contents::read(&source) {
         Ok(found) => {
@@ -218,25 +232,34 @@ fn describe(inspection: &mut Inspection, component: &Component) {
         }
         Err(error) => inspection.remarks.push(format!("it {error}")),
     }
-    for (name, start, end) in component.customs() {
-        if name == MODEL_SECTION.as_bytes() && end - start <= MODEL_SECTION_BYTES_MAX {
-            let mut json = Vec::new();
-            let mut cursor = Cursor::new(&*source);
-            cursor.jump(*start);
-            let read = cursor.copy_to(*end, &mut json);
-            match read.map(|()| serde_json::from_slice::<ModelRecord>(&json)) {
-                Ok(Ok(record)) if record.version == 1 => inspection.files = record.parts,
-                _ => inspection.remarks.push(format!("its `{MODEL_SECTION}` record is damaged")),
-            }
+}
+
+fn describe_model(inspection: &mut Inspection, weights: &Content) {
+    // The header of a model in shards lies in the first one, and speaks of all.
+    let size = match (inspection.shard, inspection.files.first()) {
+        (Some(_), Some(file)) => file.size,
+        _ => weights.size(),
+    };
+    match Gguf::read(&Beginning { content: weights, size }) {
+        Ok(gguf) => inspection.model = Some(ModelFile::new(&gguf)),
+        Err(error) => {
+            inspection.remarks.push(format!("the model file inside is unusable: {error}"));
         }
     }
 }
 
-fn describe_model(inspection: &mut Inspection, weights: &Content) {
-    match Gguf::read(&GgufSource(weights)) {
-        Ok(gguf) => inspection.model = Some(ModelFile::new(&gguf)),
-        Err(error) => {
-            inspection.remarks.push(format!("the model file inside is unusable: {error}"))
-        }
+/// A file of which only the beginning is at hand.
+struct Beginning<'a> {
+    content: &'a Content,
+    /// Of the whole, in bytes.
+    size: u64,
+}
+
+impl trefoil_gguf::Source for Beginning<'_> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), String> {
+        GgufSource(self.content).read_at(offset, buffer)
     }
 }

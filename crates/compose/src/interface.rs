@@ -18,8 +18,10 @@ pub enum Role {
     Collective,
     /// Holds or computes settings.
     Configuration,
-    /// Holds or fetches weights.
+    /// Holds or fetches weights. A composition may have several, behind a router.
     Model,
+    /// Joins the models into one, generated.
+    Router,
     /// Computes.
     Engine,
     /// The user's.
@@ -28,8 +30,15 @@ pub enum Role {
 
 impl Role {
     /// In the order of dependence: a part imports only from those before it.
-    pub const ALL: [Role; 6] =
-        [Role::Types, Role::Collective, Role::Configuration, Role::Model, Role::Engine, Role::App];
+    pub const ALL: [Role; 7] = [
+        Role::Types,
+        Role::Collective,
+        Role::Configuration,
+        Role::Model,
+        Role::Router,
+        Role::Engine,
+        Role::App,
+    ];
 
     /// As in the record and on the command line.
     pub fn name(self) -> &'static str {
@@ -38,6 +47,7 @@ impl Role {
             Role::Collective => "collective",
             Role::Configuration => "configuration",
             Role::Model => "model",
+            Role::Router => "router",
             Role::Engine => "engine",
             Role::App => "app",
         }
@@ -49,7 +59,7 @@ impl Role {
             Role::Types => Some("types"),
             Role::Collective => Some("collective"),
             Role::Configuration => Some("configuration"),
-            Role::Model => Some("model"),
+            Role::Model | Role::Router => Some("model"),
             Role::Engine => Some("inference"),
             Role::App => None,
         }

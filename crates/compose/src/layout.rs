@@ -84,6 +84,24 @@ impl<'a> Memory<'a> {
         u32::try_from(offset.size_wasm32()).map_err(GenerateError::new)
     }
 
+    /// Places a text and returns its address and its bytes.
+    pub(crate) fn place_text(&mut self, text: &str) -> Result<(u32, u32)> {
+        let at = self.reserve(text.len(), 1);
+        self.write(at, text.as_bytes())?;
+        Ok((self.address(at)?, u32::try_from(text.len()).map_err(GenerateError::new)?))
+    }
+
+    /// Bytes of an element of the list in `ok`.
+    pub(crate) fn element_bytes(&self, ty: &Type) -> Result<u32> {
+        let (ok, _) = self.result(ty)?;
+        match ok.as_ref().and_then(|ok| self.kind(ok)) {
+            Some(TypeDefKind::List(element)) => {
+                u32::try_from(self.sizes.size(element).size_wasm32()).map_err(GenerateError::new)
+            }
+            _ => Err(GenerateError(format!("{ty:?} holds no list"))),
+        }
+    }
+
     fn align(&self, ty: &Type) -> usize {
         self.sizes.align(ty).align_wasm32()
     }

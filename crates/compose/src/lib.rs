@@ -7,13 +7,13 @@
 //!
 //! ```no_run
 //! use std::path::Path;
-//! use trefoil_compose::{Component, Model, Parts, compose, configuration};
+//! use trefoil_compose::{Component, Model, PackOptions, Parts, compose, configuration};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let model = Model::from_gguf(Path::new("smollm2.gguf"), &mut ())?;
+//! let model = Model::from_gguf(Path::new("smollm2.gguf"), &PackOptions::default(), &mut ())?;
 //! let parts = Parts {
 //!     engine: Component::from_path(Path::new("cpu.wasm"))?,
-//!     model: model.component().clone(),
+//!     model: model.models(),
 //!     configuration: configuration(&[])?,
 //!     collective: Some(Component::from_path(Path::new("solo.wasm"))?),
 //!     app: Some(Component::from_path(Path::new("chat.wasm"))?),
@@ -36,12 +36,15 @@ mod inspect;
 mod interface;
 mod layout;
 mod model;
+mod models;
 mod output;
 mod progress;
 mod read_at;
 mod recompose;
 mod record;
+mod router;
 mod sections;
+mod segments;
 mod skeleton;
 mod splice;
 
@@ -54,7 +57,10 @@ pub use inspect::{
     TensorTypeShare, inspect,
 };
 pub use interface::{Kind, Role};
-pub use model::{Model, PackError, PartRecord, pack, pack_arranged};
+pub use model::{
+    Model, PackError, PackOptions, PartRecord, SHARD_BYTES_MAX, SHARD_BYTES_MIN, Shard, pack,
+};
+pub use models::Models;
 pub use output::OutputError;
 pub use progress::Progress;
 pub use read_at::ReadAt;

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::compose::{ComposeError, Placed, assemble, check};
 use crate::interface::Role;
+use crate::models::Models;
 use crate::output::hex;
 use crate::read_at::{Opened, Range, ReadAt};
 use crate::record::{Record, composition_identity};
@@ -16,12 +17,12 @@ use crate::{Component, Progress, RecordError};
 /// What happens to a part.
 #[derive(Debug, Default)]
 #[expect(clippy::large_enum_variant, reason = "there are five of them, made once for each file")]
-pub enum Change {
+pub enum Change<T = Component> {
     /// It stays, or stays absent.
     #[default]
     Keep,
     /// It is replaced by this one, or added.
-    Replace(Component),
+    Replace(T),
     /// It goes. A part that another one imports leaves an open slot: an import of the composition.
     Remove,
 }
@@ -31,8 +32,8 @@ pub enum Change {
 pub struct Changes {
     /// Cannot be removed.
     pub engine: Change,
-    /// Removed, the host provides `model`.
-    pub model: Change,
+    /// Concerns all models. Removed, the host provides `model`.
+    pub model: Change<Models>,
     /// Removed, the host provides `configuration`.
     pub configuration: Change,
     /// Removed, the host provides `collective`, and the composition exports `worker`.
@@ -42,15 +43,19 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Of a role that has a change of its own, other than the models'.
     fn of(&self, role: Role) -> &Change {
         match role {
-            Role::Types => &Change::Keep,
+            Role::Types | Role::Model | Role::Router => &Change::Keep,
             Role::Collective => &self.collective,
             Role::Configuration => &self.configuration,
-            Role::Model => &self.model,
             Role::Engine => &self.engine,
             Role::App => &self.app,
         }
+    }
+
+    fn keeps_models(&self) -> bool {
+        matches!(self.model, Change::Keep)
     }
 }
 
@@ -82,15 +87,24 @@ pub fn recompose(
                 parts.push(Placed::new(role, component.clone()));
             }
             Change::Keep => {
-                let Some(part) = record.part(role) else { continue };
-                let (offset, length) = (part.offset, part.length);
-                let range = Range { source: source.clone(), offset, length };
-                let component = Component::from_range(range, &part.name, &part.sha256)?;
-                check_kept(role, &component, file)?;
-                let sha256 = Some(part.sha256.clone());
-                parts.push(Placed { role, component, sha256 });
+                let is_models = matches!(role, Role::Model | Role::Router);
+                if is_models && !changes.keeps_models() {
+                    continue;
+                }
+                for part in record.parts.iter().filter(|part| part.role == role) {
+                    let (offset, length) = (part.offset, part.length);
+                    let range = Range { source: source.clone(), offset, length };
+                    let component = Component::from_range(range, &part.name, &part.sha256)?;
+                    check_kept(role, &component, file)?;
+                    let sha256 = Some(part.sha256.clone());
+                    parts.push(Placed { role, component, sha256 });
+                }
             }
         }
+    }
+    if let Change::Replace(models) = &changes.model {
+        parts.extend(models.placed()?);
+        parts.sort_by_key(|part| part.role);
     }
     if parts.iter().all(|part| part.role != Role::Engine) {
         return Err(fail(RecordError::Damaged("there is no engine".into())));
@@ -123,8 +137,13 @@ pub fn cache_key(file: &Path, changes: &Changes) -> Result<String, ComposeError>
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text.as_bytes());
     };
-    add(concat!("trefoil recompose 1 ", env!("CARGO_PKG_VERSION")));
+    add(concat!("trefoil recompose 2 ", env!("CARGO_PKG_VERSION")));
     add(&composition_identity(file).map_err(fail)?);
+    add(&match &changes.model {
+        Change::Keep => "keep models".into(),
+        Change::Remove => "remove models".into(),
+        Change::Replace(models) => models.identity(),
+    });
     for role in Role::ALL {
         add(role.name());
         match changes.of(role) {

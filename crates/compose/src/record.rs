@@ -84,7 +84,7 @@ impl Record {
         Record { version: VERSION, tool, parts }
     }
 
-    /// The part of a role.
+    /// The part of a role; of several models the first.
     pub fn part(&self, role: Role) -> Option<&RecordedPart> {
         self.parts.iter().find(|part| part.role == role)
     }
@@ -155,9 +155,15 @@ impl Record {
                     part.role
                 )));
             }
-            if record.parts[..index].iter().any(|other| other.role == part.role) {
+            let before = &record.parts[..index];
+            let is_there = |role| before.iter().any(|other| other.role == role);
+            if part.role != Role::Model && is_there(part.role) {
                 return Err(RecordError::Damaged(format!("two parts are the {}", part.role)));
             }
+        }
+        let count = |role| record.parts.iter().filter(|part| part.role == role).count();
+        if count(Role::Model) > 1 && count(Role::Router) == 0 {
+            return Err(RecordError::Damaged("two parts are the model".into()));
         }
         Ok(record)
     }

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 
 use support::*;
-use trefoil_compose::{Kind, PackError, inspect, pack, pack_arranged};
+use trefoil_compose::{Kind, PackError, PackOptions, inspect, pack};
 use trefoil_contract::{FORMAT_GGUF_ROWS_16, ROWS_16_SOURCE_KEY, ROWS_16_VERSION_KEY};
 use trefoil_fixtures::{Random, TinyLlama, dequantise, quantise, tiny_llama};
 use trefoil_gguf::{Gguf, Tensor, TensorType, Value, Writer};
@@ -31,7 +31,7 @@ fn unpacked(component: &[u8]) -> Vec<u8> {
 
 fn arranged(folder: &Folder, file: &[u8]) -> Vec<u8> {
     let path = folder.file("m.gguf", file);
-    let part = pack_arranged(&path, &folder.path("m.wasm"), &mut ()).unwrap();
+    let part = pack(&path, &folder.path("m.wasm"), &PackOptions::arranged(), &mut ()).unwrap();
     let component = fs::read(folder.path("m.wasm")).unwrap();
     validate(&component);
     let bytes = unpacked(&component);
@@ -141,9 +141,9 @@ fn the_same_file_gives_the_same_bytes_which_name_it() {
     let folder = Folder::new();
     let file = tiny_llama(&TinyLlama::with_matrices(TensorType::Q4_1));
     let path = folder.file("m.gguf", &file);
-    let plain = pack(&path, &folder.path("plain.wasm"), &mut ()).unwrap();
-    let first = pack_arranged(&path, &folder.path("a.wasm"), &mut ()).unwrap();
-    let second = pack_arranged(&path, &folder.path("b.wasm"), &mut ()).unwrap();
+    let plain = pack(&path, &folder.path("plain.wasm"), &PackOptions::default(), &mut ()).unwrap();
+    let first = pack(&path, &folder.path("a.wasm"), &PackOptions::arranged(), &mut ()).unwrap();
+    let second = pack(&path, &folder.path("b.wasm"), &PackOptions::arranged(), &mut ()).unwrap();
     assert_eq!(first, second);
     let component = fs::read(folder.path("a.wasm")).unwrap();
     assert!(component == fs::read(folder.path("b.wasm")).unwrap());
@@ -170,8 +170,8 @@ fn a_file_that_is_laid_out_already_is_refused() {
     let folder = Folder::new();
     let values = vec![(ROWS_16_VERSION_KEY.into(), Value::from(1u32))];
     let path = folder.file("m.gguf", &tiny_llama(&TinyLlama { values, ..TinyLlama::default() }));
-    for pack in [pack, pack_arranged] {
-        let error = pack(&path, &folder.path("m.wasm"), &mut ()).unwrap_err();
+    for options in [PackOptions::default(), PackOptions::arranged()] {
+        let error = pack(&path, &folder.path("m.wasm"), &options, &mut ()).unwrap_err();
         assert!(matches!(error, PackError::Arranged { .. }), "{error}");
         assert!(error.to_string().contains("m.gguf"), "{error}");
     }

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use support::*;
-use trefoil_compose::{Component, Parts, compose, configuration, inspect};
+use trefoil_compose::{Component, PackOptions, Parts, compose, configuration, inspect};
 
 fn seeds() -> &'static [Vec<u8>] {
     static SEEDS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
@@ -16,9 +16,9 @@ fn seeds() -> &'static [Vec<u8>] {
         let out = folder.path("out.wasm");
         let path = folder.file("m.gguf", &gguf("tiny", 6000));
         let packed = folder.path("m.wasm");
-        trefoil_compose::pack(&path, &packed, &mut ()).unwrap();
+        trefoil_compose::pack(&path, &packed, &PackOptions::default(), &mut ()).unwrap();
         let model = Component::from_path(&packed).unwrap();
-        compose(&Parts { model, ..folder.parts() }, &out, &mut ()).unwrap();
+        compose(&Parts { model: model.into(), ..folder.parts() }, &out, &mut ()).unwrap();
         vec![
             std::fs::read(packed).unwrap(),
             std::fs::read(out).unwrap(),
@@ -55,7 +55,7 @@ proptest! {
             let folder = Folder::new();
             let parts = Parts {
                 engine: engine(),
-                model: component.clone(),
+                model: component.clone().into(),
                 configuration: configuration(&[]).unwrap(),
                 collective: None,
                 app: Some(component),
@@ -100,7 +100,7 @@ proptest! {
         let out = folder.path("out.wasm");
         let parts = Parts {
             engine: engine(),
-            model: component(bytes.clone(), "any"),
+            model: component(bytes.clone(), "any").into(),
             configuration: configuration(&[]).unwrap(),
             collective: None,
             app: None,

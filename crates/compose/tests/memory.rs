@@ -8,7 +8,7 @@ use std::fs;
 
 use support::*;
 use trefoil_compose::{
-    Change, Changes, Component, Parts, compose, inspect, pack, pack_arranged, recompose,
+    Change, Changes, Component, PackOptions, Parts, compose, inspect, pack, recompose,
 };
 use trefoil_gguf::{Gguf, TensorType, Writer};
 
@@ -44,9 +44,9 @@ fn a_model_of_300_mb_is_packed_composed_and_recomposed_in_64_mb() {
     // Sparse: the tail takes no space here, but is read like any other.
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(MODEL_BYTES).unwrap();
     let (packed, first) = (folder.path("big.wasm"), folder.path("first.wasm"));
-    pack(&path, &packed, &mut ()).unwrap();
+    pack(&path, &packed, &PackOptions::default(), &mut ()).unwrap();
     let model = Component::from_path(&packed).unwrap();
-    compose(&Parts { model, ..parts }, &first, &mut ()).unwrap();
+    compose(&Parts { model: model.into(), ..parts }, &first, &mut ()).unwrap();
     fs::remove_file(&packed).unwrap();
     let changes = Changes { app: Change::Remove, ..Changes::default() };
     let second = folder.path("second.wasm");
@@ -58,7 +58,7 @@ fn a_model_of_300_mb_is_packed_composed_and_recomposed_in_64_mb() {
 
     let path = folder.file("matrix.gguf", &header_of_a_large_matrix());
     fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(MODEL_BYTES).unwrap();
-    pack_arranged(&path, &packed, &mut ()).unwrap();
+    pack(&path, &packed, &PackOptions::arranged(), &mut ()).unwrap();
     assert!(fs::metadata(&packed).unwrap().len() > MODEL_BYTES);
     let peak = peak();
     assert!(peak < PEAK_BYTES_MAX, "{peak} bytes");

@@ -7,7 +7,7 @@ use std::fs;
 use std::ops::ControlFlow;
 
 use support::*;
-use trefoil_compose::{OutputError, PackError, pack};
+use trefoil_compose::{OutputError, PackError, PackOptions, pack};
 use wasmparser::{DataKind, Parser, Payload};
 
 /// Passive data of all core modules, in order.
@@ -35,7 +35,7 @@ fn the_segments_are_the_file() {
         let bytes = gguf("tiny", elements);
         let path = folder.file("m.gguf", &bytes);
         let out = folder.path("m.wasm");
-        let part = pack(&path, &out, &mut ()).unwrap();
+        let part = pack(&path, &out, &PackOptions::default(), &mut ()).unwrap();
         assert_eq!(part.size, bytes.len() as u64);
         let packed = fs::read(&out).unwrap();
         validate(&packed);
@@ -57,7 +57,7 @@ fn the_part_says_what_the_file_says() {
     let digest: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
     let path = folder.file("m.gguf", &bytes);
     let out = folder.path("m.wasm");
-    let part = pack(&path, &out, &mut ()).unwrap();
+    let part = pack(&path, &out, &PackOptions::default(), &mut ()).unwrap();
     assert_eq!(part.name, "Tiny Model");
     assert_eq!(part.format, "gguf");
     assert_eq!(part.license, "apache-2.0");
@@ -71,15 +71,18 @@ fn the_part_says_what_the_file_says() {
 fn a_model_without_a_name_is_called_as_its_file() {
     let folder = Folder::new();
     let path = folder.file("my-model.Q4.gguf", &gguf("", 10));
-    assert_eq!(pack(&path, &folder.path("m.wasm"), &mut ()).unwrap().name, "my-model.Q4");
+    assert_eq!(
+        pack(&path, &folder.path("m.wasm"), &PackOptions::default(), &mut ()).unwrap().name,
+        "my-model.Q4"
+    );
 }
 
 #[test]
 fn the_same_file_gives_the_same_bytes() {
     let folder = Folder::new();
     let path = folder.file("m.gguf", &gguf("tiny", 5000));
-    pack(&path, &folder.path("a.wasm"), &mut ()).unwrap();
-    pack(&path, &folder.path("b.wasm"), &mut ()).unwrap();
+    pack(&path, &folder.path("a.wasm"), &PackOptions::default(), &mut ()).unwrap();
+    pack(&path, &folder.path("b.wasm"), &PackOptions::default(), &mut ()).unwrap();
     assert!(fs::read(folder.path("a.wasm")).unwrap() == fs::read(folder.path("b.wasm")).unwrap());
 }
 
@@ -88,16 +91,18 @@ fn a_file_too_large_is_refused_by_name() {
     let folder = Folder::new();
     let path = folder.file("huge.gguf", &gguf("tiny", 64));
     // Sparse: takes no space.
-    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 30).unwrap();
-    let error = pack(&path, &folder.path("m.wasm"), &mut ()).unwrap_err().to_string();
-    assert!(error.contains("huge.gguf") && error.contains("`file:PATH`"), "{error}");
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4 << 30).unwrap();
+    let error = pack(&path, &folder.path("m.wasm"), &PackOptions::default(), &mut ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("huge.gguf") && error.contains("file:PATH"), "{error}");
 }
 
 #[test]
 fn what_is_no_gguf_is_refused_by_name() {
     let folder = Folder::new();
     let path = folder.file("notes.txt", b"not a model");
-    let error = pack(&path, &folder.path("m.wasm"), &mut ()).unwrap_err();
+    let error = pack(&path, &folder.path("m.wasm"), &PackOptions::default(), &mut ()).unwrap_err();
     assert!(matches!(error, PackError::Gguf { .. }), "{error}");
     assert!(error.to_string().contains("notes.txt"), "{error}");
     assert_eq!(folder.names(), ["notes.txt"]);
@@ -109,7 +114,7 @@ fn progress_reaches_the_end_and_cancelling_leaves_nothing() {
     let bytes = gguf("tiny", 5 << 20);
     let path = folder.file("m.gguf", &bytes);
     let mut calls = Vec::new();
-    pack(&path, &folder.path("m.wasm"), &mut |done: u64, total: u64| {
+    pack(&path, &folder.path("m.wasm"), &PackOptions::default(), &mut |done: u64, total: u64| {
         calls.push((done, total));
         ControlFlow::Continue(())
     })
@@ -122,10 +127,11 @@ fn progress_reaches_the_end_and_cancelling_leaves_nothing() {
 
     for stop_at in 0..calls.len() {
         let mut count = 0;
-        let error = pack(&path, &folder.path("n.wasm"), &mut |_: u64, _: u64| {
-            count += 1;
-            if count > stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let error =
+            pack(&path, &folder.path("n.wasm"), &PackOptions::default(), &mut |_: u64, _: u64| {
+                count += 1;
+                if count > stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
         let error = error.unwrap_err();
         assert!(matches!(error, PackError::Output(OutputError::Cancelled)), "{error}");
         assert_eq!(folder.names(), ["m.gguf", "m.wasm"]);
@@ -138,7 +144,7 @@ fn the_result_can_be_read_by_others() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new();
     let path = folder.file("m.gguf", &gguf("tiny", 64));
-    pack(&path, &folder.path("m.wasm"), &mut ()).unwrap();
+    pack(&path, &folder.path("m.wasm"), &PackOptions::default(), &mut ()).unwrap();
     let mode = |name| fs::metadata(folder.path(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode("m.wasm"), mode("m.gguf"), "as any other new file");
 }

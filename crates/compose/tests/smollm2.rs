@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use support::*;
-use trefoil_compose::{Kind, Parts, Role, compose, inspect, pack};
+use trefoil_compose::{Kind, PackOptions, Parts, Role, compose, inspect, pack};
 
 fn smollm2() -> PathBuf {
     let path = std::env::var_os("TREFOIL_SMOLLM2");
@@ -19,13 +19,13 @@ fn smollm2_is_packed_in_seconds_and_found_again_in_the_composition() {
     let folder = Folder::new();
     let (packed, out) = (folder.path("smollm2.wasm"), folder.path("out.wasm"));
     let begin = Instant::now();
-    let part = pack(&smollm2(), &packed, &mut ()).unwrap();
+    let part = pack(&smollm2(), &packed, &PackOptions::default(), &mut ()).unwrap();
     let packing = begin.elapsed();
     assert!(packing < Duration::from_secs(10), "{packing:?}");
     assert_eq!(part.size, 98_362_432);
     assert_eq!(part.license, "apache-2.0");
     let model = trefoil_compose::Component::from_path(&packed).unwrap();
-    compose(&Parts { model, ..folder.parts() }, &out, &mut ()).unwrap();
+    compose(&Parts { model: model.into(), ..folder.parts() }, &out, &mut ()).unwrap();
     let inspection = inspect(&out).unwrap();
     assert_eq!(inspection.kind, Kind::Composition);
     let model = inspection.parts.iter().find(|part| part.role == Role::Model).unwrap();

@@ -13,6 +13,7 @@ mod error;
 mod header;
 mod metadata;
 mod names;
+mod split;
 mod strings;
 mod tensor;
 mod value;
@@ -20,6 +21,7 @@ mod writer;
 
 pub use error::Error;
 pub use metadata::Metadata;
+pub use split::{Joined, SPLIT_COUNT_KEY, SplitError, SplitName};
 pub use strings::Strings;
 pub use tensor::{Tensor, TensorType};
 pub use value::{Array, Value};

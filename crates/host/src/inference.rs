@@ -51,8 +51,8 @@ pub struct Generation(ResourceAny);
 type CallResult<T> = Result<T, CallError>;
 
 impl Inference {
-    /// Instantiates the program and opens its default model. `settings` are the defaults that an
-    /// app would set with `configure`.
+    /// Instantiates the program and opens the model of this name, or the default one. `settings`
+    /// are the defaults that an app would set with `configure`.
     ///
     /// # Errors
     /// [`Failure::Export`] if the program does not export `trefoil:llm/inference`; else what
@@ -62,6 +62,7 @@ impl Inference {
         program: &Program,
         options: &RunOptions,
         settings: &[Setting],
+        name: Option<&str>,
     ) -> CallResult<Self> {
         if !program.exports("trefoil:llm/inference") {
             return Err(Failure::Export(format!(
@@ -87,7 +88,7 @@ impl Inference {
         }
         let model = interface
             .model()
-            .call_open(&mut store, None)
+            .call_open(&mut store, name)
             .map_err(|error| fail(&error))?
             .map_err(convert::error)?;
         let gauges = options.gauges.clone();

@@ -202,7 +202,7 @@ impl Arguments {
             gauges: gauges.clone(),
             instances,
         };
-        Inference::open(session.runtime()?, program, &options, settings)
+        Inference::open(session.runtime()?, program, &options, settings, None)
             .with_context(|| format!("cannot open the model `{}`", self.model))
     }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use trefoil_compose::Parts;
 
 use crate::exit;
-use crate::parts::{self, ConfigurationFlags, Engine, ModelSource};
+use crate::parts::{self, ConfigurationFlags, Engine};
 use crate::session::Session;
 use crate::terminal::Meter;
 
@@ -15,9 +15,10 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "cpu")]
     engine: String,
     /// A .gguf file, a model component, or file:PATH, which is read at run time (grant the
-    /// directory with `--dir` then)
-    #[arg(long)]
-    model: String,
+    /// directory with `--dir` then). Given several times, apps open the models by name, the first
+    /// one by default; NAME= in front gives a model another name than its own
+    #[arg(long = "model", required = true, value_name = "[NAME=]MODEL")]
+    models: Vec<String>,
     #[command(flatten)]
     configuration: ConfigurationFlags,
     /// `chat` or an app component; without one the result exports `trefoil:llm/inference`
@@ -32,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
     let app = arguments.app.as_deref().map(parts::app).transpose()?;
     let engine = Engine::from(arguments.engine.as_str()).component()?;
     let configuration = arguments.configuration.component()?;
-    let model = ModelSource::find(&arguments.model, session)?.component(session)?;
+    let model = parts::models(&arguments.models, session)?;
     let collective = Some(parts::collective()?);
     let parts = Parts { engine, model, configuration, collective, app };
     let mut meter = Meter::new(&session.terminal, &session.interrupt, "composing");

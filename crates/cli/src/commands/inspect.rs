@@ -87,6 +87,9 @@ impl Text {
             );
             self.line(depth + 1, &format!("sha256 {}", file.sha256));
         }
+        if let Some(shard) = &it.shard {
+            self.line(depth, &format!("shard {} of {}", shard.number + 1, shard.count));
+        }
         if let Some(model) = &it.model {
             self.model(model, depth);
         }

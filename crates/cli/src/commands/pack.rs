@@ -1,8 +1,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use trefoil_compose::{PackOptions, pack};
 
 use crate::exit;
+use crate::flags;
 use crate::session::Session;
 use crate::terminal::Meter;
 
@@ -16,6 +18,10 @@ pub(crate) struct Arguments {
     /// refuse the model. `cpu`: for `cpu` and `cpu-relaxed`
     #[arg(long = "for", value_name = "ENGINE")]
     engine: Option<Target>,
+    /// Cut the model into shards of at most so many bytes, for runtimes that take no larger
+    /// modules [default: what wasmtime takes, just below 1G]
+    #[arg(long, value_name = "SIZE", value_parser = flags::size)]
+    shard_size: Option<u64>,
     /// The component to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -29,10 +35,11 @@ enum Target {
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
     let mut meter = Meter::new(&session.terminal, &session.interrupt, "packing");
-    let pack = match arguments.engine {
-        Some(Target::Cpu) => trefoil_compose::pack_arranged,
-        None => trefoil_compose::pack,
+    let mut options = match arguments.engine {
+        Some(Target::Cpu) => PackOptions::arranged(),
+        None => PackOptions::default(),
     };
-    pack(&arguments.model, &arguments.output, &mut meter)?;
+    options.shard_bytes = arguments.shard_size;
+    pack(&arguments.model, &arguments.output, &options, &mut meter)?;
     Ok(exit::OK)
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use trefoil_compose::{Component, Parts, configuration};
+use trefoil_compose::{Component, PackOptions, Parts, configuration};
 use trefoil_gguf::{TensorType, Writer};
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{ManglingAndAbi, Resolve};
@@ -91,13 +91,13 @@ impl Folder {
     pub fn model(&self) -> Component {
         let path = self.file("m.gguf", &gguf("tiny", 3 << 20));
         let packed = self.path("m.wasm");
-        trefoil_compose::pack(&path, &packed, &mut ()).expect("packs");
+        trefoil_compose::pack(&path, &packed, &PackOptions::default(), &mut ()).expect("packs");
         Component::from_path(&packed).expect("a component")
     }
     pub fn parts(&self) -> Parts {
         Parts {
             engine: engine(),
-            model: self.model(),
+            model: self.model().into(),
             configuration: configuration(&[]).expect("a configuration"),
             collective: Some(collective()),
             app: Some(app()),

@@ -1,0 +1,96 @@
+//! Models in shards, and several models in one composition, run like a single one.
+
+mod support;
+
+use std::process::Command;
+
+use serde_json::Value;
+use support::{Place, needed};
+use trefoil_fixtures::{TinyLlama, tiny_llama};
+
+/// A model of some megabytes.
+fn large(name: &str, seed: u64) -> Vec<u8> {
+    let shape =
+        TinyLlama { embedding_length: 256, feed_forward_length: 640, ..TinyLlama::default() };
+    tiny_llama(&TinyLlama { name: name.into(), seed, layers: 3, ..shape })
+}
+
+fn logits(place: &Place, model: &str, flags: &[&str]) -> Value {
+    let arguments = ["logits", model, "--prompt", "Once upon a time", "--top", "20", "--json"];
+    place.run(&[&arguments[..], flags].concat()).json()
+}
+
+#[test]
+fn a_model_in_shards_computes_what_the_whole_one_does() {
+    let place = Place::new();
+    place.write("large.gguf", &large("Large", 1));
+    let whole = logits(&place, "large.gguf", &[]);
+    assert!(whole["values"].as_array().is_some_and(|list| list.len() == 20), "{whole}");
+    for (layout, out) in [(&[][..], "plain.wasm"), (&["--for", "cpu"], "arranged.wasm")] {
+        let pack = ["pack", "large.gguf", "--shard-size", "1M", "-o", out];
+        place.run(&[&pack[..], layout].concat()).succeeded();
+        let inspection = place.run(&["inspect", out, "--json"]).json();
+        let parts = inspection["parts"].as_array().expect("has parts");
+        assert!(parts.iter().filter(|part| part["role"] == "model").count() >= 3, "{inspection}");
+        assert_eq!(logits(&place, out, &[]), whole, "{out}");
+        assert_eq!(logits(&place, out, &["--instances", "2"]), whole, "{out} in two instances");
+    }
+}
+
+#[test]
+fn a_model_in_shards_runs_in_the_stock_wasmtime() {
+    let place = Place::new();
+    place.write("large.gguf", &large("Large", 1));
+    place.run(&["pack", "large.gguf", "--shard-size", "1M", "-o", "large.wasm"]).succeeded();
+    place
+        .run(&["compose", "--model", "large.wasm", "--app", "chat", "-o", "chat.wasm"])
+        .succeeded();
+    let arguments = ["-p", "hello", "--temperature", "0", "-n", "8"];
+    let ours = place.run(&[&["run", "chat.wasm", "--"], &arguments[..]].concat()).succeeded();
+    let mut stock = Command::new(needed("TREFOIL_WASMTIME"));
+    stock.arg("run").arg(place.path("chat.wasm")).args(arguments);
+    let stock = support::run_with_input(stock, b"").succeeded();
+    assert_eq!(ours, stock);
+    assert!(ours.len() > 1);
+}
+
+#[test]
+fn models_in_one_composition_are_opened_by_name() {
+    let place = Place::new();
+    place.write("a.gguf", &large("A", 1));
+    place.write("b.gguf", &large("B", 2));
+    place.run(&["pack", "a.gguf", "--shard-size", "1M", "-o", "a.wasm"]).succeeded();
+    let models = ["--model", "a.wasm", "--model", "b.gguf", "--model", "third=file:a.gguf"];
+    place.run(&[&["compose"], &models[..], &["-o", "out.wasm"]].concat()).succeeded();
+
+    let (a, b) = (logits(&place, "a.gguf", &[]), logits(&place, "b.gguf", &[]));
+    assert_ne!(a, b);
+    let of = |flags: &[&str]| logits(&place, "out.wasm", &[&["--dir", "."], flags].concat());
+    assert_eq!(of(&[]), a, "the first is the default");
+    assert_eq!(of(&["--model", "A"]), a);
+    assert_eq!(of(&["--model", "B"]), b);
+    assert_eq!(of(&["--model", "third"]), a);
+    assert_eq!(of(&["--model", "B", "--instances", "2"]), b);
+    place
+        .run(&["logits", "out.wasm", "--dir", ".", "--prompt", "x", "--model", "C"])
+        .failed(1, &["no model is named `C`", "`A`, `B`, `third`"]);
+}
+
+#[test]
+fn a_file_that_is_not_granted_is_named_whichever_model_is_opened() {
+    let place = Place::with_model();
+    let models = ["--model", "tiny.gguf", "--model", "other=file:models/other.gguf"];
+    place.run(&[&["compose"], &models[..], &["-o", "out.wasm"]].concat()).succeeded();
+    place
+        .run(&["logits", "out.wasm", "--prompt", "x"])
+        .failed(1, &["models/other.gguf", "--dir models"]);
+}
+
+#[test]
+fn two_models_of_one_name_are_refused() {
+    let place = Place::with_model();
+    place
+        .run(&["compose", "--model", "tiny.gguf", "--model", "tiny.gguf", "-o", "out.wasm"])
+        .failed(1, &["`Tiny Llama`", "--model NAME="]);
+    assert_eq!(place.files(), ["tiny.gguf"]);
+}
