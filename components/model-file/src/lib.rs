@@ -1,5 +1,6 @@
 //! A model component that reads a GGUF file at run time, through `wasi:filesystem` and nothing
-//! else. `trefoil compose --model file:PATH` writes the path into [`PATH`].
+//! else. `trefoil compose --model file:PATH` writes the path into [`PATH`]. Of a model that is split
+//! into several files the path names any.
 
 #![allow(missing_docs)] // Generated bindings.
 
@@ -20,6 +21,7 @@ use bindings::wasi::filesystem::types::{
     Descriptor, DescriptorFlags, DescriptorType, ErrorCode, OpenFlags, PathFlags,
 };
 use trefoil_contract::READ_LENGTH_MAX;
+use trefoil_gguf::{Gguf, Joined, SPLIT_COUNT_KEY, Source, SplitName};
 
 /// Where the composer writes the path: the marker, then the path, padded with zeros.
 /// `trefoil_compose` finds it by the marker.
@@ -38,14 +40,14 @@ static PATH: [u8; 4096] = {
 
 const MARKER_LENGTH: usize = 24;
 
-struct File {
-    descriptor: Descriptor,
-    path: String,
-    size: u64,
+/// The model: its file, or the files that it is split into, read as one.
+struct Model {
+    name: String,
+    source: Box<dyn Source>,
 }
 
-impl File {
-    fn open() -> Result<File, Error> {
+impl Model {
+    fn open() -> Result<Model, Error> {
         let path = path();
         if path.is_empty() {
             return Err(Error::NotFound(
@@ -53,14 +55,66 @@ impl File {
                     .into(),
             ));
         }
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        let split = SplitName::parse(&path);
+        if let Some(split) = split
+            && is_split(&File::open(&path)?)?
+        {
+            let files: Vec<_> =
+                split.all().map(|path| File::open(&path)).collect::<Result<_, _>>()?;
+            let joined = Joined::new(files).map_err(|error| {
+                let path = split.all().nth(error.number()).unwrap_or_default();
+                Error::InvalidModel(format!("`{path}`: {error}"))
+            })?;
+            let stem = SplitName::parse(name).map_or(name, |split| split.stem);
+            return Ok(Model { name: stem.to_owned(), source: Box::new(joined) });
+        }
+        let name = name.strip_suffix(".gguf").unwrap_or(name).to_owned();
+        Ok(Model { name, source: Box::new(File::open(&path)?) })
+    }
+
+    fn part(&self) -> Part {
+        Part {
+            name: self.name.clone(),
+            role: Role::Weights,
+            format: "gguf".into(),
+            size: self.source.size(),
+            sha256: String::new(),
+            license: String::new(),
+        }
+    }
+
+    fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>, Error> {
+        let left = self.source.size().saturating_sub(offset).min(length.into());
+        let mut bytes = vec![0; left as usize];
+        self.source.read_at(offset, &mut bytes).map_err(Error::Io)?;
+        Ok(bytes)
+    }
+}
+
+/// Whether a file says that it is one of several.
+fn is_split(file: &File) -> Result<bool, Error> {
+    let invalid = |error| Error::InvalidModel(format!("`{}`: {error}", file.path));
+    let gguf = Gguf::read(file).map_err(invalid)?;
+    Ok(gguf.metadata.u32(SPLIT_COUNT_KEY).map_err(invalid)?.is_some_and(|count| count > 1))
+}
+
+struct File {
+    descriptor: Descriptor,
+    path: String,
+    size: u64,
+}
+
+impl File {
+    fn open(path: &str) -> Result<File, Error> {
         let directories = get_directories();
         let granted: Vec<&str> = directories.iter().map(|(_, name)| name.as_str()).collect();
         let (directory, rest) = directories
             .iter()
-            .filter_map(|(directory, name)| Some((directory, name, inside(name, &path)?)))
+            .filter_map(|(directory, name)| Some((directory, name, inside(name, path)?)))
             .max_by_key(|(_, name, _)| name.len())
             .map(|(directory, _, rest)| (directory, rest))
-            .ok_or_else(|| Error::Io(not_granted(&path, &granted)))?;
+            .ok_or_else(|| Error::Io(not_granted(path, &granted)))?;
         let fail = |error: ErrorCode| Error::Io(format!("`{path}`: {}", words(error)));
         let descriptor = directory
             .open_at(PathFlags::SYMLINK_FOLLOW, rest, OpenFlags::empty(), DescriptorFlags::READ)
@@ -69,42 +123,32 @@ impl File {
         if stat.type_ != DescriptorType::RegularFile {
             return Err(Error::Io(format!("`{path}` is not a file")));
         }
-        Ok(File { descriptor, size: stat.size, path })
+        Ok(File { descriptor, size: stat.size, path: path.to_owned() })
+    }
+}
+
+impl Source for File {
+    fn size(&self) -> u64 {
+        self.size
     }
 
-    fn part(&self) -> Part {
-        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
-        Part {
-            name: name.strip_suffix(".gguf").unwrap_or(name).to_owned(),
-            role: Role::Weights,
-            format: "gguf".into(),
-            size: self.size,
-            sha256: String::new(),
-            license: String::new(),
-        }
-    }
-
-    fn read(&self, mut offset: u64, length: u32) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::new();
-        let mut left = u64::from(length).min(self.size.saturating_sub(offset));
-        while left > 0 {
-            let (mut piece, end) = self.descriptor.read(left, offset).map_err(|error| {
-                Error::Io(format!("`{}` at byte {offset}: {}", self.path, words(error)))
-            })?;
-            if piece.is_empty() {
+    fn read_at(&self, mut offset: u64, mut buffer: &mut [u8]) -> Result<(), String> {
+        while !buffer.is_empty() {
+            let (piece, end) = self
+                .descriptor
+                .read(buffer.len() as u64, offset)
+                .map_err(|error| format!("`{}` at byte {offset}: {}", self.path, words(error)))?;
+            if piece.is_empty() || piece.len() > buffer.len() {
                 // The file was cut since it was opened, or the host breaks its promise.
                 let why = if end { "the file ends early" } else { "nothing could be read" };
-                return Err(Error::Io(format!("`{}` at byte {offset}: {why}", self.path)));
+                return Err(format!("`{}` at byte {offset}: {why}", self.path));
             }
+            let (here, rest) = buffer.split_at_mut(piece.len());
+            here.copy_from_slice(&piece);
             offset += piece.len() as u64;
-            left = left.saturating_sub(piece.len() as u64);
-            if bytes.is_empty() {
-                bytes = piece;
-            } else {
-                bytes.append(&mut piece);
-            }
+            buffer = rest;
         }
-        Ok(bytes)
+        Ok(())
     }
 }
 
@@ -159,15 +203,15 @@ fn words(error: ErrorCode) -> &'static str {
 }
 
 thread_local! {
-    static FILE: OnceCell<File> = const { OnceCell::new() };
+    static MODEL: OnceCell<Model> = const { OnceCell::new() };
 }
 
-fn with_file<T>(action: impl FnOnce(&File) -> Result<T, Error>) -> Result<T, Error> {
-    FILE.with(|cell| match cell.get() {
-        Some(file) => action(file),
+fn with_model<T>(action: impl FnOnce(&Model) -> Result<T, Error>) -> Result<T, Error> {
+    MODEL.with(|cell| match cell.get() {
+        Some(model) => action(model),
         None => {
-            let file = File::open()?;
-            action(cell.get_or_init(|| file))
+            let model = Model::open()?;
+            action(cell.get_or_init(|| model))
         }
     })
 }
@@ -176,7 +220,7 @@ struct Component;
 
 impl Guest for Component {
     fn parts() -> Result<Vec<Part>, Error> {
-        with_file(|file| Ok(vec![file.part()]))
+        with_model(|model| Ok(vec![model.part()]))
     }
 
     fn read(part: u32, offset: u64, length: u32) -> Result<Vec<u64>, Error> {
@@ -188,7 +232,7 @@ impl Guest for Component {
         if part != 0 {
             return Err(Error::NotFound(format!("part {part}: this model has only part 0")));
         }
-        with_file(|file| Ok(trefoil_contract::words(&file.read(offset, length)?)))
+        with_model(|model| Ok(trefoil_contract::words(&model.read(offset, length)?)))
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use trefoil_compose::{Component, Model, Models, PackOptions, Role};
+use trefoil_compose::{Component, Model, Models, PackOptions, Role, model_files};
 use trefoil_contract::Setting;
 use trefoil_host::{Sha256Hex, sha256_of_bytes, sha256_of_file};
 
@@ -209,9 +209,17 @@ impl ModelSource {
 
     pub(crate) fn digest(&self, session: &Session) -> Result<Sha256Hex> {
         match self {
-            ModelSource::Gguf(path)
-            | ModelSource::Component(path)
-            | ModelSource::Composition(path) => digest(path, session),
+            ModelSource::Gguf(path) => {
+                // Of a missing one packing says more.
+                let files = model_files(path).into_iter().filter(|path| path.exists());
+                let digests: Vec<_> =
+                    files.map(|path| digest(&path, session)).collect::<Result<_>>()?;
+                match digests.as_slice() {
+                    [one] => Ok(one.clone()),
+                    many => Ok(sha256_of_bytes(many.join(" ").as_bytes())),
+                }
+            }
+            ModelSource::Component(path) | ModelSource::Composition(path) => digest(path, session),
             ModelSource::AtRunTime(path) => {
                 let template = sha256_of_bytes(trefoil_bundle::MODEL_FILE);
                 Ok(sha256_of_bytes(format!("{template} {path}").as_bytes()))
@@ -221,13 +229,13 @@ impl ModelSource {
 
     /// Bytes of weights, roughly: to say how far loading is.
     pub(crate) fn size(&self) -> u64 {
-        let path = match self {
-            ModelSource::Gguf(path)
-            | ModelSource::Component(path)
-            | ModelSource::Composition(path) => path.as_path(),
-            ModelSource::AtRunTime(path) => Path::new(path),
+        let paths = match self {
+            ModelSource::Gguf(path) => model_files(path),
+            ModelSource::Component(path) | ModelSource::Composition(path) => vec![path.clone()],
+            ModelSource::AtRunTime(path) => model_files(Path::new(path)),
         };
-        std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+        let size = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        paths.iter().map(size).sum()
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use support::{Place, needed};
-use trefoil_fixtures::{TinyLlama, tiny_llama};
+use trefoil_fixtures::{TinyLlama, split_gguf, tiny_llama};
 
 /// A model of some megabytes.
 fn large(name: &str, seed: u64) -> Vec<u8> {
@@ -93,4 +93,29 @@ fn two_models_of_one_name_are_refused() {
         .run(&["compose", "--model", "tiny.gguf", "--model", "tiny.gguf", "-o", "out.wasm"])
         .failed(1, &["`Tiny Llama`", "--model NAME="]);
     assert_eq!(place.files(), ["tiny.gguf"]);
+}
+
+#[test]
+fn a_model_in_several_files_computes_what_the_whole_one_does() {
+    let place = Place::with_model();
+    let whole = logits(&place, "tiny.gguf", &[]);
+    let bytes = tiny_llama(&TinyLlama::default());
+    for (number, file) in (1..).zip(split_gguf(&bytes, 3)) {
+        place.write(&format!("part-0000{number}-of-00003.gguf"), &file);
+    }
+    // Any of the files names all.
+    assert_eq!(logits(&place, "part-00002-of-00003.gguf", &[]), whole);
+    let at_run_time = ["--dir", ".", "--instances", "2"];
+    assert_eq!(logits(&place, "file:part-00001-of-00003.gguf", &at_run_time), whole);
+
+    std::fs::remove_file(place.path("part-00003-of-00003.gguf")).expect("is there");
+    let pack = ["pack", "part-00001-of-00003.gguf", "-o", "out.wasm"];
+    place.run(&pack).failed(1, &["part-00003-of-00003.gguf"]);
+    place
+        .run(&["logits", "file:part-00001-of-00003.gguf", "--dir", ".", "-p", "x"])
+        .failed(1, &["part-00003-of-00003.gguf", "no such file"]);
+    std::fs::rename(place.path("part-00001-of-00003.gguf"), place.path("one.gguf")).expect("moves");
+    place.run(&["pack", "one.gguf", "-o", "out.wasm"]).failed(1, &["one.gguf", "-of-00003.gguf"]);
+    place.run(&["logits", "file:one.gguf", "--dir", ".", "-p", "x"]).failed(1, &["one of 3 files"]);
+    assert!(!place.path("out.wasm").exists());
 }

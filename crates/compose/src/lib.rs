@@ -36,6 +36,7 @@ mod inspect;
 mod interface;
 mod layout;
 mod model;
+mod model_files;
 mod models;
 mod output;
 mod progress;
@@ -60,6 +61,7 @@ pub use interface::{Kind, Role};
 pub use model::{
     Model, PackError, PackOptions, PartRecord, SHARD_BYTES_MAX, SHARD_BYTES_MIN, Shard, pack,
 };
+pub use model_files::model_files;
 pub use models::Models;
 pub use output::OutputError;
 pub use progress::Progress;

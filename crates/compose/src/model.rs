@@ -7,7 +7,6 @@
 //! Each shard also holds the beginning of the next one, as much as the longest read, so that every
 //! read lies in one shard.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,15 +15,15 @@ use serde::{Deserialize, Serialize};
 use trefoil_contract::{
     FORMAT_GGUF, FORMAT_GGUF_ROWS_16, Part, READ_LENGTH_MAX, ROWS_16_VERSION_KEY, Role as PartRole,
 };
-use trefoil_gguf::Gguf;
+use trefoil_gguf::{SplitError, SplitName};
 
 use crate::arranged::Arranged;
 use crate::compose::{ComposeError, assemble_into, bytes};
 use crate::contract::GenerateError;
-use crate::gguf_source::GgufSource;
+use crate::model_files::ModelFiles;
 use crate::models::{Models, Sharded};
 use crate::output::{Output, digest};
-use crate::read_at::{Content, Opened, Range, ReadAt};
+use crate::read_at::{Content, Range, ReadAt};
 use crate::sections::{Cursor, push_custom, push_leb};
 use crate::segments::{SEGMENT_BYTES, template};
 use crate::splice::splice;
@@ -99,6 +98,25 @@ pub enum PackError {
     Changed {
         /// The model file.
         path: PathBuf,
+    },
+    /// The file is one of several, whose names it does not show.
+    #[error(
+        "`{}` says that it is one of {count} files: give them the names that they had, which end \
+         in `-00001-of-{count:05}.gguf` and so on, in one folder", path.display()
+    )]
+    SplitName {
+        /// The file.
+        path: PathBuf,
+        /// Files by what it says.
+        count: u32,
+    },
+    /// The files of a model do not belong together.
+    #[error("`{}`: {source}", path.display())]
+    Split {
+        /// The file that is to blame.
+        path: PathBuf,
+        /// Why.
+        source: SplitError,
     },
     /// Shards of that size cannot be made.
     #[error("shards of {0} bytes: from {SHARD_BYTES_MIN} to {SHARD_BYTES_MAX} are possible")]
@@ -195,15 +213,14 @@ impl PackOptions {
 pub struct Model {
     part: Part,
     path: PathBuf,
-    /// Bytes of the file.
-    size: u64,
-    modified: Option<std::time::SystemTime>,
+    files: ModelFiles,
     shards: Sharded,
 }
 
 impl Model {
     /// Reads the header and the digest of a GGUF file and generates the component around it. The
-    /// weights stay in the file, which must not change until the component is written.
+    /// weights stay in the file, which must not change until the component is written. Of a model
+    /// that is split into several files any of them names all.
     ///
     /// # Errors
     /// [`PackError`].
@@ -216,12 +233,7 @@ impl Model {
         if !(SHARD_BYTES_MIN..=SHARD_BYTES_MAX).contains(&stride) {
             return Err(PackError::ShardBytes(stride));
         }
-        let open = |source| PackError::Open { path: path.into(), source };
-        let source = Arc::new(Opened::open(path).map_err(open)?);
-        let modified = modified(path);
-        let size = source.size();
-        let gguf = Gguf::read(&GgufSource(&*source))
-            .map_err(|error| PackError::Gguf { path: path.into(), source: Box::new(error) })?;
+        let (files, gguf, source) = ModelFiles::open(path)?;
         if gguf.metadata.get(ROWS_16_VERSION_KEY).is_some() {
             return Err(PackError::Arranged { path: path.into() });
         }
@@ -230,20 +242,23 @@ impl Model {
             true => Err(PackError::TooLarge { path: path.into(), size, max }),
             false => Ok(()),
         };
-        fits(size)?;
+        fits(source.size())?;
         let text = |key| match gguf.metadata.string(key) {
             Ok(Some(text)) => clipped(text, TEXT_BYTES_MAX),
             _ => String::new(),
         };
         let mut name = text("general.name");
         if name.is_empty() {
-            name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            name = SplitName::parse(&file).map_or(&*stem, |split| split.stem).into();
         }
         let shown = path.display().to_string();
         let mut sha256 = digest(&*source, &shown, progress)?;
-        let mut content: Arc<dyn ReadAt> = source.clone();
+        let mut content = source.clone();
         if options.arranged {
-            let arranged = Arranged::new(source, &gguf, &sha256).map_err(open)?;
+            let arranged = Arranged::new(source, &gguf, &sha256)
+                .map_err(|source| PackError::Open { path: path.into(), source })?;
             fits(arranged.size())?;
             sha256 = digest(&arranged, &shown, progress)?;
             content = Arc::new(arranged);
@@ -257,8 +272,8 @@ impl Model {
             license: text("general.license"),
         };
         let shards = shards(&part, &content, stride)?;
-        let model = Model { part, path: path.into(), size, modified, shards };
-        model.unchanged()?;
+        let model = Model { part, path: path.into(), files, shards };
+        model.files.check_unchanged()?;
         Ok(model)
     }
 
@@ -280,7 +295,7 @@ impl Model {
         if let [component] = self.shards.components.as_slice() {
             let mut output = Output::create(out, component.size(), progress)?;
             output.write_content(component.content(), &self.path.display().to_string())?;
-            self.unchanged()?;
+            self.files.check_unchanged()?;
             output.finish()?;
             return Ok(());
         }
@@ -291,16 +306,8 @@ impl Model {
         let mut name = Vec::new();
         push_name(&clipped(&self.part.name, NAME_BYTES_MAX), &mut name);
         output.write(&name)?;
-        self.unchanged()?;
+        self.files.check_unchanged()?;
         output.finish()?;
-        Ok(())
-    }
-
-    fn unchanged(&self) -> Result<(), PackError> {
-        let size = fs::metadata(&self.path).map(|metadata| metadata.len()).ok();
-        if size != Some(self.size) || modified(&self.path) != self.modified {
-            return Err(PackError::Changed { path: self.path.clone() });
-        }
         Ok(())
     }
 }
@@ -318,10 +325,6 @@ pub fn pack(
     let model = Model::from_gguf(gguf, options, progress)?;
     model.write(out, progress)?;
     Ok(model.part)
-}
-
-fn modified(path: &Path) -> Option<std::time::SystemTime> {
-    fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 fn clipped(text: &str, bytes_max: usize) -> String {

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use support::*;
 use trefoil_compose::{OutputError, PackError, PackOptions, pack};
+use trefoil_fixtures::{TinyLlama, split_gguf, tiny_llama};
 use wasmparser::{DataKind, Parser, Payload};
 
 /// Passive data of all core modules, in order.
@@ -96,6 +97,21 @@ fn a_file_too_large_is_refused_by_name() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("huge.gguf") && error.contains("file:PATH"), "{error}");
+}
+
+#[test]
+fn a_model_in_several_files_is_packed_as_one() {
+    let folder = Folder::new();
+    let whole = tiny_llama(&TinyLlama::default());
+    for (number, file) in (1..).zip(split_gguf(&whole, 3)) {
+        folder.file(&format!("m-0000{number}-of-00003.gguf"), &file);
+    }
+    let out = folder.path("m.wasm");
+    let part = pack(&folder.path("m-00001-of-00003.gguf"), &out, &PackOptions::default(), &mut ());
+    assert_eq!(part.unwrap().name, "Tiny Llama");
+    let packed = passive(&fs::read(&out).unwrap()).concat();
+    // The tiny model has no keys or gaps that the joined file would not have.
+    assert!(packed == whole);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use trefoil_contract::{
 };
 use trefoil_decoder::{CacheType, Fitted};
 use trefoil_generation::{ChatTemplate, Forward, Generations};
-use trefoil_gguf::{Gguf, Metadata, Source, Tensor};
+use trefoil_gguf::{Gguf, Metadata, SPLIT_COUNT_KEY, Source, Tensor};
 use trefoil_settings::{Scope, Settings, TABLE};
 use trefoil_tokenizer::Tokenizer;
 
@@ -63,6 +63,13 @@ impl Model {
             return Err(Error::InvalidModel(format!(
                 "its format is `{}`, but `{ROWS_16_VERSION_KEY}` says otherwise: pack it anew",
                 part.format
+            )));
+        }
+        let files = gguf.metadata.u32(SPLIT_COUNT_KEY).map_err(model_error)?.unwrap_or(1);
+        if files > 1 {
+            return Err(Error::InvalidModel(format!(
+                "it is one of {files} files, which are one model together: pack or compose it \
+                 with the others beside it, under the names that they had"
             )));
         }
         let settings = settings(&gguf.metadata, layers)?;
