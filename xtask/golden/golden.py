@@ -404,6 +404,36 @@ MODELS = {
 }
 
 
+# LoRA adapters: the model that each is for, its rank, alpha (0: none), the scale it is used with,
+# and its precision.
+ADAPTERS = {
+    "llama-lora": ("llama", 4, 6.0, 0.75, np.float32),
+    "phi3-lora": ("phi3", 3, 0.0, -1.25, np.float16),
+}
+
+
+def build_adapter(name, path, directory):
+    base, rank, alpha, _, kind = ADAPTERS[name]
+    random = np.random.default_rng(list(ADAPTERS).index(name))
+    reader = gguf.GGUFReader(directory / f"{base}.gguf")
+    writer = gguf.GGUFWriter(path, MODELS[base][0])
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", alpha)
+    for tensor in reader.tensors:
+        if len(tensor.shape) != 2 or tensor.name == "token_embd.weight":
+            continue
+        columns, rows = (int(size) for size in tensor.shape)
+        down = random.standard_normal((rank, columns)) / np.sqrt(columns)
+        up = random.standard_normal((rows, rank)) / np.sqrt(rank)
+        for suffix, values in [("lora_a", down), ("lora_b", up)]:
+            writer.add_tensor(f"{tensor.name}.{suffix}", np.ascontiguousarray(values, dtype=kind))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def build(name, path):
     arch, blocks, builder = MODELS[name]
     model = Model(path, arch, blocks, seed=list(MODELS).index(name))
@@ -412,7 +442,8 @@ def build(name, path):
     model.finish()
 
 
-def logits(path, tokens, places):
+def logits(path, tokens, places, adapter=None):
+    """`adapter` is a path and a scale."""
     WARNINGS.clear()
     model = ll.llama_model_load_from_file(str(path).encode(), ll.llama_model_default_params())
     if not model:
@@ -426,6 +457,12 @@ def logits(path, tokens, places):
     context = ll.llama_init_from_model(model, params)
     if not context:
         raise SystemExit(f"{path}: " + "".join(WARNINGS))
+    if adapter:
+        lora = ll.llama_adapter_lora_init(model, str(adapter[0]).encode())
+        scale = (ctypes.c_float * 1)(adapter[1])
+        loras = (ll.llama_adapter_lora_p_ctypes * 1)(lora)
+        if not lora or ll.llama_set_adapters_lora(context, loras, 1, scale) != 0:
+            raise SystemExit(f"{adapter[0]}: " + "".join(WARNINGS))
     vocabulary = ll.llama_vocab_n_tokens(ll.llama_model_get_vocab(model))
     batch = ll.llama_batch_init(len(tokens), 0, 1)
     batch.n_tokens = len(tokens)
@@ -461,12 +498,25 @@ def main():
         print(f"{name}: {path.stat().st_size} bytes, logits deviate by {deviation:.2f}")
         if not 0.8 < deviation < 20:
             raise SystemExit(f"{name}: logits deviate by {deviation}")
-        golden = {
-            "tokens": tokens,
-            "places": places,
-            "logits": [[float(f"{value:.7g}") for value in row] for row in rows],
-        }
-        (directory / f"{name}.json").write_text(json.dumps(golden) + "\n")
+        write(path.with_suffix(".json"), {}, tokens, places, rows)
+    adapters = directory.parent / "adapters"
+    adapters.mkdir(exist_ok=True)
+    for name, (base, _, _, scale, _) in ADAPTERS.items():
+        path = adapters / f"{name}.gguf"
+        build_adapter(name, path, directory)
+        tokens = [int(token) for token in np.random.default_rng(1).integers(2, 258, PROMPT)]
+        rows = logits(directory / f"{base}.gguf", tokens, PLACES, (path, scale))
+        without = logits(directory / f"{base}.gguf", tokens, PLACES)
+        change = float(np.std(np.subtract(rows, without)))
+        print(f"{name}: {path.stat().st_size} bytes, changes logits by {change:.2f}")
+        if not 0.3 < change < 20:
+            raise SystemExit(f"{name}: logits change by {change}")
+        write(path.with_suffix(".json"), {"base": base, "scale": scale}, tokens, PLACES, rows)
+
+
+def write(path, more, tokens, places, rows):
+    rows = [[float(f"{value:.7g}") for value in row] for row in rows]
+    path.write_text(json.dumps({**more, "tokens": tokens, "places": places, "logits": rows}) + "\n")
 
 
 main()

@@ -51,7 +51,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("trefoil-engine-component", &["trefoil-contract", "trefoil-engine"]),
-    ("trefoil-model-file-component", &["trefoil-contract"]),
+    ("trefoil-model-file-component", &["trefoil-contract", "trefoil-gguf"]),
     ("trefoil-solo-component", &[]),
     ("trefoil-chat-component", &["trefoil-contract", "trefoil-settings"]),
     ("trefoil-example-configuration", &[]),

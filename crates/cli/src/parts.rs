@@ -240,18 +240,25 @@ impl ModelSource {
 }
 
 /// The models that `--model` names, each with another name of its own if that stands in front.
-pub(crate) fn models(texts: &[String], session: &Session) -> Result<Models> {
-    let one = |text: &String| {
-        let (name, text) = named(text);
-        let models = ModelSource::find(text, session)?.models(session)?;
-        anyhow::Ok(match name {
+pub(crate) fn models(texts: &[String], adapters: &[String], session: &Session) -> Result<Models> {
+    let one = |(option, text): (&str, &String)| {
+        let (name, path) = named(text);
+        let source = ModelSource::find(path, session)?;
+        let models = source.models(session)?;
+        match (option, models.is_adapter()) {
+            ("--model", Some(true)) => bail!("`{path}` is an adapter: give it as `--adapter`"),
+            ("--adapter", Some(false)) => bail!("`{path}` is no adapter: give it as `--model`"),
+            _ => {}
+        }
+        Ok(match name {
             Some(name) => models.named(name),
             None => models,
         })
     };
-    let mut models = texts.iter().map(one);
-    let first = models.next().context("`--model` says what to compose")??;
-    models.try_fold(first, |all, next| Ok(all.and(next?)))
+    let models = texts.iter().map(|text| ("--model", text));
+    let mut all = models.chain(adapters.iter().map(|text| ("--adapter", text))).map(one);
+    let first = all.next().context("`--model` says what to compose")??;
+    all.try_fold(first, |all, next| Ok(all.and(next?)))
 }
 
 /// Takes `NAME=` off, unless the whole is a file.

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use support::{Place, needed};
+use trefoil_fixtures::golden;
 use trefoil_fixtures::{TinyLlama, split_gguf, tiny_llama};
 
 /// A model of some megabytes.
@@ -118,4 +119,49 @@ fn a_model_in_several_files_computes_what_the_whole_one_does() {
     place.run(&["pack", "one.gguf", "-o", "out.wasm"]).failed(1, &["one.gguf", "-of-00003.gguf"]);
     place.run(&["logits", "file:one.gguf", "--dir", ".", "-p", "x"]).failed(1, &["one of 3 files"]);
     assert!(!place.path("out.wasm").exists());
+}
+
+#[test]
+fn an_adapter_changes_the_model_as_the_setting_says() {
+    let place = Place::new();
+    let adapter = &golden::adapters()[0];
+    place.write("base.gguf", &adapter.base.file);
+    place.write("law.gguf", &adapter.file);
+    let compose = ["compose", "--model", "base.gguf", "--adapter", "law.gguf", "-o", "out.wasm"];
+    place.run(&compose).succeeded();
+    let of = |file: &str, flags: &[&str]| {
+        let question = serde_json::json!({ "tokens": adapter.base.golden.tokens, "top": 500 });
+        let arguments = [&["logits", file, "--jsonl"], flags].concat();
+        let mut answers =
+            place.run_with_input(&arguments, format!("{question}\n").as_bytes()).json_lines();
+        answers.remove(0)
+    };
+    let plain = of("base.gguf", &[]);
+    assert_eq!(of("out.wasm", &["--adapters", ""]), plain);
+    assert_eq!(of("out.wasm", &["--adapters", "law=0"])["ids"], plain["ids"]);
+    let changed = of("out.wasm", &["--adapters", &format!("law={}", adapter.scale)]);
+    assert_eq!(of("out.wasm", &["--adapters", "law=0.75", "--instances", "2"]), changed);
+    assert_ne!(of("out.wasm", &[]), changed, "the scale is 1 unless said");
+
+    // The last place is the end of the prompt: llama.cpp's logits, in our order.
+    let expected = adapter.base.golden.logits.last().expect("has places");
+    let ids = changed["ids"].as_array().expect("a list").iter();
+    for (id, value) in ids.zip(changed["values"].as_array().expect("a list")) {
+        let expected = expected[id.as_u64().expect("a token") as usize];
+        let value = value.as_f64().expect("a number");
+        assert!((value - expected).abs() < 1e-2, "{id}: {value}, llama.cpp has {expected}");
+    }
+    place
+        .run(&["logits", "out.wasm", "-p", "x", "--adapters", "medicine"])
+        .failed(1, &["medicine", "`law`"]);
+    place
+        .run(&["compose", "--model", "law.gguf", "-o", "none.wasm"])
+        .failed(1, &["law.gguf", "--adapter"]);
+    place
+        .run(&["compose", "--model", "base.gguf", "--adapter", "base.gguf", "-o", "none.wasm"])
+        .failed(1, &["base.gguf", "--model"]);
+    place
+        .run(&["pack", "law.gguf", "--for", "cpu", "-o", "none.wasm"])
+        .failed(1, &["law.gguf", "--for"]);
+    assert!(!place.path("none.wasm").exists());
 }

@@ -93,6 +93,14 @@ pub enum PackError {
         /// The model file.
         path: PathBuf,
     },
+    /// An adapter is small, and is not held as the kernels hold matrices.
+    #[error(
+        "`{}` is an adapter, which is packed for all engines: leave `--for` out", path.display()
+    )]
+    ArrangedAdapter {
+        /// The adapter's file.
+        path: PathBuf,
+    },
     /// The file was modified between hashing and packing.
     #[error("`{}` was changed while it was packed: try again", path.display())]
     Changed {
@@ -253,6 +261,10 @@ impl Model {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             name = SplitName::parse(&file).map_or(&*stem, |split| split.stem).into();
         }
+        let is_adapter = matches!(gguf.metadata.string("general.type"), Ok(Some("adapter")));
+        if is_adapter && options.arranged {
+            return Err(PackError::ArrangedAdapter { path: path.into() });
+        }
         let shown = path.display().to_string();
         let mut sha256 = digest(&*source, &shown, progress)?;
         let mut content = source.clone();
@@ -265,7 +277,7 @@ impl Model {
         }
         let part = Part {
             name,
-            role: PartRole::Weights,
+            role: if is_adapter { PartRole::Adapter } else { PartRole::Weights },
             format: if options.arranged { FORMAT_GGUF_ROWS_16 } else { FORMAT_GGUF }.into(),
             size: content.size(),
             sha256,
@@ -372,7 +384,7 @@ fn component(
         version: 1,
         parts: vec![PartRecord {
             name: part.name.clone(),
-            role: "weights".into(),
+            role: if part.role == PartRole::Adapter { "adapter" } else { "weights" }.into(),
             format: part.format.clone(),
             size: part.size,
             sha256: part.sha256.clone(),

@@ -54,6 +54,13 @@ impl Models {
         self
     }
 
+    /// Whether the first one is an adapter, where its component says so.
+    pub fn is_adapter(&self) -> Option<bool> {
+        let component = self.0.first()?.components.first()?;
+        let part = model_record(component)?.parts.into_iter().next()?;
+        Some(part.role == "adapter")
+    }
+
     /// Text that names the bytes of all, without reading the bulk.
     pub(crate) fn identity(&self) -> String {
         let mut identity = String::new();

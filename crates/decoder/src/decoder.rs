@@ -10,6 +10,7 @@ use trefoil_kernels::{
     scale, silu_mul, soft_cap, softmax,
 };
 
+use crate::adapter::Adapter;
 use crate::architecture::{Activation, QueryKeyNorm};
 use crate::batch::{self, Bounds};
 use crate::cache::Cache;
@@ -63,12 +64,13 @@ impl Decoder {
     /// models that the decoder cannot compute, `invalid-setting` for `options`, `out-of-memory`,
     /// and `io`.
     pub fn load(gguf: &Gguf, source: &dyn Source, options: Options) -> Result<Decoder> {
-        Decoder::load_share(gguf, source, options, None)
+        Decoder::load_share(gguf, source, &[], options, None)
     }
 }
 
 impl<E: Exchange> Decoder<E> {
-    /// Loads what one of several instances holds of the model: see [`Exchange`]. All then have to
+    /// Loads what one of several instances holds of the model, changed by adapters: see
+    /// [`Exchange`]. All then have to
     /// compute the same batches, and truncate the same. Exchanges nothing itself. Logits are given
     /// at rank 0 alone.
     ///
@@ -77,6 +79,7 @@ impl<E: Exchange> Decoder<E> {
     pub fn load_share(
         gguf: &Gguf,
         source: &dyn Source,
+        adapters: &[Adapter<'_>],
         options: Options,
         exchange: Option<E>,
     ) -> Result<Decoder<E>> {
@@ -92,7 +95,7 @@ impl<E: Exchange> Decoder<E> {
         let peers = Peers::new(exchange);
         let (rank, size) = peers.rank_and_size();
         let partition = Partition::new(&config, rank, size);
-        let weights = Weights::load(gguf, source, &config, &partition)?;
+        let weights = Weights::load(gguf, source, adapters, &config, &partition)?;
         let factors = rope_factors(&config, &weights, context_tokens);
         let rope = Rope::new(&config.rope, config.rope_length, factors)?;
         let local_rope = config.local_rope.as_ref();

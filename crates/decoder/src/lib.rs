@@ -8,6 +8,7 @@
 
 #![deny(missing_docs)]
 
+mod adapter;
 mod architecture;
 mod batch;
 mod cache;
@@ -24,6 +25,7 @@ mod sizing;
 mod tensor;
 mod weights;
 
+pub use adapter::{Adapter, RANK_MAX};
 pub use architecture::{
     ARCHITECTURES, Activation, Architecture, Biases, Experts, LocalRope, Norm, NormPlaces,
     QueryKeyNorm, Windows,

@@ -7,6 +7,7 @@ use trefoil_contract::{Error, READ_LENGTH_MAX, Result};
 use trefoil_gguf::{Gguf, Source, Tensor};
 use trefoil_kernels::{Activations, GROUP_ROWS, Matrix, add, layer_norm, rms_norm};
 
+use crate::adapter::{Adapter, Update};
 use crate::architecture::QueryKeyNorm;
 use crate::config::{Config, ExpertsConfig};
 use crate::memory::zeros;
@@ -100,10 +101,16 @@ impl Weights {
     pub(crate) fn load(
         gguf: &Gguf,
         source: &dyn Source,
+        adapters: &[Adapter<'_>],
         config: &Config,
         partition: &Partition,
     ) -> Result<Weights> {
         let planned = tensor::plan(gguf, config)?;
+        let mut updates = Vec::new();
+        for adapter in adapters {
+            let own = |slot| own_rows(slot, config, partition);
+            updates.extend(adapter.updates(config, &planned, own)?);
+        }
         let buffer = zeros(READ_LENGTH_MAX as usize, READING)?;
         let mut reader = Reader { source, buffer, is_arranged: tensor::is_arranged(gguf)? };
         let mut loaded = Loaded { config, matrices: BTreeMap::new(), vectors: BTreeMap::new() };
@@ -122,6 +129,11 @@ impl Weights {
                     let rows = reader.rows(planned.tensor, own, form)?;
                     loaded.matrices.insert(planned.slot, rows);
                 }
+            }
+        }
+        for (slot, update) in updates {
+            if let Some(rows) = loaded.matrices.get_mut(&slot) {
+                rows.updates.push(update);
             }
         }
         let matrices = loaded.matrices.values().map(OwnRows::bytes);
@@ -154,13 +166,20 @@ impl Weights {
 }
 
 /// The rows of a matrix that this instance holds.
-pub(crate) struct OwnRows(Option<Matrix>);
+#[derive(Default)]
+pub(crate) struct OwnRows {
+    matrix: Option<Matrix>,
+    /// What adapters add to the products.
+    updates: Vec<Update>,
+}
 
 impl OwnRows {
-    /// [`Matrix::multiply`]; nothing where there are no rows.
+    /// [`Matrix::multiply`], with what adapters add; nothing where there are no rows.
     pub(crate) fn multiply(&self, activations: &mut Activations, out: &mut [f32]) {
-        if let Some(matrix) = &self.0 {
-            matrix.multiply(activations, out);
+        let Some(matrix) = &self.matrix else { return };
+        matrix.multiply(activations, out);
+        for update in &self.updates {
+            update.add(activations.values(), out);
         }
     }
 
@@ -169,13 +188,14 @@ impl OwnRows {
     /// # Panics
     /// If there is no such row.
     pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
-        let matrix = self.0.as_ref().expect("only own rows are asked for");
+        let matrix = self.matrix.as_ref().expect("only own rows are asked for");
         matrix.row(row, out);
     }
 
     /// Bytes in memory.
     fn bytes(&self) -> u64 {
-        self.0.as_ref().map_or(0, |matrix| matrix.bytes() as u64)
+        let matrix = self.matrix.as_ref().map_or(0, |matrix| matrix.bytes() as u64);
+        matrix + self.updates.iter().map(Update::bytes).sum::<u64>()
     }
 }
 
@@ -325,7 +345,7 @@ impl Reader<'_> {
     fn rows(&mut self, tensor: &Tensor, own: Range<usize>, form: MatrixForm) -> Result<OwnRows> {
         let MatrixForm { first_row, tensor_rows, columns, weights_type } = form;
         if own.is_empty() {
-            return Ok(OwnRows(None));
+            return Ok(OwnRows::default());
         }
         let own = own.start + first_row..own.end + first_row;
         // Rows lie one behind another, whole blocks each.
@@ -343,7 +363,7 @@ impl Reader<'_> {
             }
         }
         self.pieces(tensor, bytes, |piece| builder.push(piece))?;
-        Ok(OwnRows(Some(builder.finish())))
+        Ok(OwnRows { matrix: Some(builder.finish()), updates: Vec::new() })
     }
 
     fn vector(&mut self, tensor: &Tensor, length: usize) -> Result<Vec<f32>> {

@@ -72,7 +72,7 @@ fn together<T: Send>(
             scope.spawn(move || {
                 let gguf = Gguf::read(&file).expect("a well-formed file");
                 let exchange = Member { meeting, rank };
-                let decoder = Decoder::load_share(&gguf, &file, OPTIONS, Some(exchange));
+                let decoder = Decoder::load_share(&gguf, &file, &[], OPTIONS, Some(exchange));
                 work(&mut decoder.expect("a model"))
             })
         };
@@ -214,7 +214,7 @@ fn chunks_beyond_one_exchange_come_in_pieces() {
 fn load(file: &[u8], gguf: &Gguf, rank: usize, size: usize) -> (u64, u64) {
     let source = Counting { file, bytes: Cell::new(0) };
     let exchange = Member { meeting: Arc::new(Meeting::new(size)), rank };
-    let decoder = Decoder::load_share(gguf, &source, OPTIONS, Some(exchange));
+    let decoder = Decoder::load_share(gguf, &source, &[], OPTIONS, Some(exchange));
     (source.bytes.get(), decoder.expect("a model").weights_bytes())
 }
 
@@ -296,7 +296,7 @@ fn an_instance_that_leaves_ends_the_step_of_the_others() {
     let meeting = Arc::new(Meeting::new(2));
     let gguf = Gguf::read(&file).expect("a well-formed file");
     let exchange = Member { meeting: Arc::clone(&meeting), rank: 0 };
-    let decoder = Decoder::load_share(&gguf, &file, OPTIONS, Some(exchange));
+    let decoder = Decoder::load_share(&gguf, &file, &[], OPTIONS, Some(exchange));
     let mut decoder = decoder.expect("a model");
     let leaver = std::thread::spawn(move || {
         // Two exchanges long it takes part.

@@ -8,6 +8,7 @@ use trefoil_decoder::{Decoder, Exchange, Options, agree};
 use trefoil_generation::{Forward, Span};
 use trefoil_gguf::{Gguf, Source};
 
+use crate::adapters::{Adapters, Choice};
 use crate::step::{Batch, Step};
 use crate::{Imports, PartSource};
 
@@ -40,6 +41,19 @@ pub(crate) struct Leader {
     followers: Option<Followers>,
 }
 
+/// A model that is to be opened.
+pub(crate) struct Opening {
+    /// A number that no open model has.
+    pub(crate) model: u32,
+    /// Of its weights.
+    pub(crate) part: u32,
+    pub(crate) options: Options,
+    /// Its adapters, for the other instances.
+    pub(crate) choices: Vec<Choice>,
+    /// The same, open here.
+    pub(crate) adapters: Adapters,
+}
+
 /// The other instances, and what they call the model.
 struct Followers {
     imports: Rc<dyn Imports>,
@@ -53,28 +67,28 @@ impl Followers {
 }
 
 impl Leader {
-    /// Loads a part's decoder on all instances. `model` is a number that no open model has.
-    /// `prepare` does what rank 0 has to do beside, while the others load.
+    /// Loads a part's decoder on all instances. `prepare` does what rank 0 has to do beside, while the others load.
     ///
     /// # Errors
     /// Those of [`Decoder::load`] and of `prepare`, on any instance; then it is loaded on none.
     pub(crate) fn load<T>(
         imports: &Rc<dyn Imports>,
-        (model, part): (u32, u32),
+        opening: Opening,
         (gguf, source): (&Gguf, &dyn Source),
-        options: Options,
         prepare: impl FnOnce() -> Result<T>,
     ) -> Result<(Leader, T)> {
+        let Opening { model, part, options, choices, adapters } = opening;
         let collective = Collective(Rc::clone(imports));
         if collective.size() == 1 {
             let prepared = prepare()?;
-            let decoder = Decoder::load_share(gguf, source, options, None)?;
+            let decoder = Decoder::load_share(gguf, source, &adapters.list(), options, None)?;
             return Ok((Leader { decoder, followers: None }, prepared));
         }
         let followers = Followers { imports: Rc::clone(imports), model };
-        followers.make(&Step::Open { model, part, options })?;
+        followers.make(&Step::Open { model, part, options, adapters: choices })?;
         let loaded = prepare().and_then(|prepared| {
-            let decoder = Decoder::load_share(gguf, source, options, Some(collective.clone()))?;
+            let (adapters, exchange) = (adapters.list(), Some(collective.clone()));
+            let decoder = Decoder::load_share(gguf, source, &adapters, options, exchange)?;
             Ok((decoder, prepared))
         });
         let (decoder, prepared) = agree(&collective, loaded)?;
@@ -148,8 +162,8 @@ pub(crate) fn serve(imports: &Rc<dyn Imports>) -> Result<()> {
             return Ok(());
         }
         match Step::decode(&bytes)? {
-            Step::Open { model, part, options } => {
-                let loaded = load(&collective, part, options);
+            Step::Open { model, part, options, adapters } => {
+                let loaded = load(&collective, part, &adapters, options);
                 if let Ok(decoder) = agree(&collective, loaded) {
                     models.insert(model, decoder);
                 }
@@ -168,14 +182,20 @@ pub(crate) fn serve(imports: &Rc<dyn Imports>) -> Result<()> {
     }
 }
 
-fn load(collective: &Collective, part: u32, options: Options) -> Result<Decoder<Collective>> {
+fn load(
+    collective: &Collective,
+    part: u32,
+    adapters: &[Choice],
+    options: Options,
+) -> Result<Decoder<Collective>> {
     let imports = &collective.0;
     let parts = imports.parts()?;
     let found = parts.get(part as usize);
     let found = found.ok_or_else(|| Error::NotFound(format!("there is no part {part}")))?;
     let source = PartSource::new(Rc::clone(imports), part, found);
     let gguf = Gguf::read(&source).map_err(|error| Error::InvalidModel(error.to_string()))?;
-    Decoder::load_share(&gguf, &source, options, Some(collective.clone()))
+    let adapters = Adapters::open(imports, &parts, adapters)?;
+    Decoder::load_share(&gguf, &source, &adapters.list(), options, Some(collective.clone()))
 }
 
 fn find(

@@ -9,6 +9,7 @@
 
 #![deny(missing_docs)]
 
+mod adapters;
 mod imports;
 mod instances;
 mod model;
@@ -123,15 +124,23 @@ impl Engine {
     /// Loads a part into the memory that instances have left, by rank.
     fn load(&self, parts: &[Part], index: u32, free_bytes: Vec<u64>) -> Result<Model> {
         let source = PartSource::new(Rc::clone(&self.imports), index, &parts[index as usize]);
-        let configuration = self.imports.configure(parts).map_err(|message| Error::Other {
-            code: "configuration".into(),
-            message: format!("the configuration component refused: {message}"),
-        })?;
+        // The one that is opened comes first, so that a configuration can tell.
+        let mut opened_first = parts.to_vec();
+        opened_first[..=index as usize].rotate_right(1);
+        let configuration =
+            self.imports.configure(&opened_first).map_err(|message| Error::Other {
+                code: "configuration".into(),
+                message: format!("the configuration component refused: {message}"),
+            })?;
         let layers = [configuration.as_slice(), &self.settings.borrow()];
         let number = self.loaded.get();
         self.loaded.set(number.wrapping_add(1));
+<<<<<<< HEAD
         let (imports, part) = (&self.imports, &parts[index as usize]);
         let origin = Origin { imports, part, index, number, free_bytes };
+=======
+        let origin = Origin { imports: &self.imports, parts, index, number };
+>>>>>>> 706448d (LoRA adapters as parts of a composition, chosen and scaled by the setting adapters)
         Model::load(self.name, &origin, &source, &layers)
     }
 

@@ -11,7 +11,8 @@ use trefoil_gguf::{Gguf, Metadata, SPLIT_COUNT_KEY, Source, Tensor};
 use trefoil_settings::{Scope, Settings, TABLE};
 use trefoil_tokenizer::Tokenizer;
 
-use crate::instances::Leader;
+use crate::adapters::{Adapters, chosen};
+use crate::instances::{Leader, Opening};
 use crate::{Imports, SETTINGS_PREFIX};
 
 /// A loaded model.
@@ -29,8 +30,9 @@ pub struct Model {
 /// Where a model comes from.
 pub(crate) struct Origin<'a> {
     pub(crate) imports: &'a Rc<dyn Imports>,
-    pub(crate) part: &'a Part,
-    /// Of the part.
+    /// All that there are.
+    pub(crate) parts: &'a [Part],
+    /// Of the model's part.
     pub(crate) index: u32,
     /// Of the model, among all that were ever open.
     pub(crate) number: u32,
@@ -46,7 +48,7 @@ impl Model {
         source: &dyn Source,
         layers: &[&[Setting]],
     ) -> Result<Model> {
-        let part = origin.part;
+        let part = &origin.parts[origin.index as usize];
         let is_arranged = match part.format.as_str() {
             FORMAT_GGUF => false,
             FORMAT_GGUF_ROWS_16 => true,
@@ -90,9 +92,16 @@ impl Model {
             let template = template(&gguf.metadata, &settings)?;
             Ok((tokenizer, template))
         };
-        let numbers = (origin.number, origin.index);
+        let adapters = chosen(origin.parts, &settings.model.adapters)?;
+        let opening = Opening {
+            model: origin.number,
+            part: origin.index,
+            adapters: Adapters::open(origin.imports, origin.parts, &adapters)?,
+            choices: adapters,
+            options,
+        };
         let (leader, (tokenizer, template)) =
-            Leader::load(origin.imports, numbers, (&gguf, source), options, prepare)?;
+            Leader::load(origin.imports, opening, (&gguf, source), prepare)?;
         check_vocabulary(&tokenizer, &leader)?;
         let config = leader.decoder().config();
         let info = ModelInfo {

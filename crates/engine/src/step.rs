@@ -5,11 +5,13 @@ use trefoil_contract::{Error, Result};
 use trefoil_decoder::{CacheType, Options};
 use trefoil_generation::{Logits, Span};
 
+use crate::adapters::Choice;
+
 /// A step that all instances make.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Step {
-    /// Load a part as the model of this number.
-    Open { model: u32, part: u32, options: Options },
+    /// Load a part as the model of this number, changed by adapters.
+    Open { model: u32, part: u32, options: Options, adapters: Vec<Choice> },
     /// Compute a batch.
     Forward { model: u32, batch: Batch },
     /// Forget tokens of a sequence.
@@ -66,15 +68,29 @@ impl Batch {
 
 impl Step {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let (head, batch): (&[u32], &[u32]) = match self {
-            Step::Open { model, part, options } => {
+        let of_adapters;
+        let (head, rest): (&[u32], &[u32]) = match self {
+            Step::Open { model, part, options, adapters } => {
+                let words = |choice: &Choice| [choice.part, choice.scale.to_bits()];
+                of_adapters = adapters.iter().flat_map(words).collect::<Vec<_>>();
                 let Options { context_tokens, sequences_max, kv_cache_type } = *options;
                 let kv_cache_type = match kv_cache_type {
                     CacheType::F32 => 32,
                     CacheType::F16 => 16,
                     CacheType::Q8 => 8,
                 };
-                (&[OPEN, *model, *part, context_tokens, sequences_max, kv_cache_type], &[])
+                (
+                    &[
+                        OPEN,
+                        *model,
+                        *part,
+                        context_tokens,
+                        sequences_max,
+                        kv_cache_type,
+                        adapters.len() as u32,
+                    ],
+                    &of_adapters,
+                )
             }
             Step::Forward { model, batch } => (&[FORWARD, *model], &batch.0),
             Step::Truncate { model, sequence, tokens } => {
@@ -82,7 +98,7 @@ impl Step {
             }
             Step::Close { model } => (&[CLOSE, *model], &[]),
         };
-        head.iter().chain(batch).flat_map(|word| word.to_le_bytes()).collect()
+        head.iter().chain(rest).flat_map(|word| word.to_le_bytes()).collect()
     }
 
     /// # Errors
@@ -91,7 +107,23 @@ impl Step {
         let (words, []) = bytes.as_chunks() else { return Err(malformed()) };
         let words: Vec<_> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
         Ok(match *words.as_slice() {
-            [OPEN, model, part, context_tokens, sequences_max, kv_cache_type] => {
+            [
+                OPEN,
+                model,
+                part,
+                context_tokens,
+                sequences_max,
+                kv_cache_type,
+                count,
+                ref rest @ ..,
+            ] => {
+                let (adapters, []) = rest.as_chunks() else { return Err(malformed()) };
+                if adapters.len() != count as usize {
+                    return Err(malformed());
+                }
+                let choice =
+                    |&[part, bits]: &[u32; 2]| Choice { part, scale: f32::from_bits(bits) };
+                let adapters = adapters.iter().map(choice).collect();
                 let kv_cache_type = match kv_cache_type {
                     32 => CacheType::F32,
                     16 => CacheType::F16,
@@ -99,7 +131,7 @@ impl Step {
                     _ => return Err(malformed()),
                 };
                 let options = Options { context_tokens, sequences_max, kv_cache_type };
-                Step::Open { model, part, options }
+                Step::Open { model, part, options, adapters }
             }
             [FORWARD, model, ref batch @ ..] => {
                 Step::Forward { model, batch: Batch(batch.to_vec()) }
@@ -131,11 +163,17 @@ mod tests {
             Span { sequence: 1, position: 9, tokens: &[4], logits: Logits::Last },
         ];
         vec![
-            Step::Open { model: 1, part: 2, options },
+            Step::Open { model: 1, part: 2, options, adapters: Vec::new() },
             Step::Forward { model: 5, batch: Batch::new(&spans) },
             Step::Forward { model: 5, batch: Batch::new(&[]) },
             Step::Truncate { model: 6, sequence: 7, tokens: 8 },
             Step::Close { model: 9 },
+            Step::Open {
+                model: 1,
+                part: 2,
+                options,
+                adapters: vec![Choice { part: 3, scale: -0.5 }],
+            },
         ]
     }
 

@@ -92,6 +92,11 @@ impl Activations {
         self.bytes.is_current = false;
     }
 
+    /// As they were given, unrounded: `[tokens][columns]`.
+    pub fn values(&self) -> &[f32] {
+        &self.x
+    }
+
     /// Number of tokens prepared.
     pub fn tokens(&self) -> usize {
         self.tokens

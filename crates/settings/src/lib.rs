@@ -46,6 +46,8 @@ pub struct ModelSettings {
     pub prefill_tokens: u32,
     /// Replaces the model's own chat template unless empty.
     pub chat_template: String,
+    /// Which adapters change the model: `*` for all, or names, each with its scale.
+    pub adapters: String,
     /// How keys and values are cached: one of [`KV_CACHE_TYPES`].
     pub kv_cache_type: String,
 }
@@ -85,6 +87,7 @@ impl Default for Settings {
                 sequences_max: 4,
                 prefill_tokens: 128,
                 chat_template: String::new(),
+                adapters: "*".to_owned(),
                 kv_cache_type: KV_CACHE_TYPES[0].to_owned(),
             },
             request: RequestSettings {

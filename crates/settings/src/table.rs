@@ -219,6 +219,22 @@ pub static TABLE: &[Key] = &[
         "A Jinja template in place of the model's own. Empty keeps the model's own.",
     ),
     row(
+        "adapters",
+        Scope::Model,
+        None,
+        (
+            Kind::Text { bytes_max: 1 << 12 },
+            |settings| vec![Value::Text(settings.model.adapters.clone())],
+            |settings, value| {
+                if let Value::Text(text) = value {
+                    settings.model.adapters.clone_from(text);
+                }
+            },
+        ),
+        "Which of the composition's adapters (LoRA) change the model: `*` for all, or their names, \
+         separated by commas, each with `=SCALE` if that is not 1. Empty for none.",
+    ),
+    row(
         "cpu.kv-cache-type",
         Scope::Model,
         None,

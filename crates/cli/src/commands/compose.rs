@@ -19,6 +19,10 @@ pub(crate) struct Arguments {
     /// one by default; NAME= in front gives a model another name than its own
     #[arg(long = "model", required = true, value_name = "[NAME=]MODEL")]
     models: Vec<String>,
+    /// A LoRA adapter: a .gguf file, or a component that `pack` made of one. It changes the model,
+    /// unless the setting `adapters` says otherwise; several times for several
+    #[arg(long = "adapter", value_name = "[NAME=]ADAPTER")]
+    adapters: Vec<String>,
     #[command(flatten)]
     configuration: ConfigurationFlags,
     /// `chat` or an app component; without one the result exports `trefoil:llm/inference`
@@ -33,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
     let app = arguments.app.as_deref().map(parts::app).transpose()?;
     let engine = Engine::from(arguments.engine.as_str()).component()?;
     let configuration = arguments.configuration.component()?;
-    let model = parts::models(&arguments.models, session)?;
+    let model = parts::models(&arguments.models, &arguments.adapters, session)?;
     let collective = Some(parts::collective()?);
     let parts = Parts { engine, model, configuration, collective, app };
     let mut meter = Meter::new(&session.terminal, &session.interrupt, "composing");
