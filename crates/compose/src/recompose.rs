@@ -16,7 +16,6 @@ use crate::{Component, Progress, RecordError};
 
 /// What happens to a part.
 #[derive(Debug, Default)]
-#[expect(clippy::large_enum_variant, reason = "there are five of them, made once for each file")]
 pub enum Change<T = Component> {
     /// It stays, or stays absent.
     #[default]

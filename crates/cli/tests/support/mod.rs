@@ -34,6 +34,7 @@ pub fn ask(arguments: &[&str], questions: &[serde_json::Value]) -> Vec<serde_jso
 /// in it is found by content, and compiling takes seconds.
 pub struct Place {
     pub folder: tempfile::TempDir,
+    cache: PathBuf,
 }
 
 /// How a command ended.
@@ -45,7 +46,15 @@ pub struct Ended {
 
 impl Place {
     pub fn new() -> Self {
-        Place { folder: tempfile::tempdir().expect("a folder") }
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+        Place { folder: tempfile::tempdir().expect("a folder"), cache }
+    }
+
+    /// With a cache of its own, which goes away with it: for large files.
+    pub fn with_own_cache() -> Self {
+        let place = Place::new();
+        let cache = place.path("cache");
+        Place { cache, ..place }
     }
 
     /// One with the tiny model as `tiny.gguf`.
@@ -77,7 +86,7 @@ impl Place {
         command
             .args(arguments)
             .current_dir(self.folder.path())
-            .env("TREFOIL_CACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"))
+            .env("TREFOIL_CACHE", &self.cache)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
