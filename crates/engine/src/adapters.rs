@@ -87,6 +87,13 @@ impl Adapters {
         choices.iter().map(open).collect::<Result<_>>().map(Adapters)
     }
 
+    /// Bytes that they take in an instance at most: as numbers of 32 bits.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        let tensors = self.0.iter().flat_map(|(_, gguf, ..)| &gguf.tensors);
+        let bytes = tensors.map(|tensor| tensor.elements().saturating_mul(4));
+        bytes.fold(0, u64::saturating_add)
+    }
+
     /// As the decoder takes them.
     pub(crate) fn list(&self) -> Vec<Adapter<'_>> {
         let files = self.0.iter();

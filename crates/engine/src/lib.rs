@@ -135,12 +135,7 @@ impl Engine {
         let layers = [configuration.as_slice(), &self.settings.borrow()];
         let number = self.loaded.get();
         self.loaded.set(number.wrapping_add(1));
-<<<<<<< HEAD
-        let (imports, part) = (&self.imports, &parts[index as usize]);
-        let origin = Origin { imports, part, index, number, free_bytes };
-=======
-        let origin = Origin { imports: &self.imports, parts, index, number };
->>>>>>> 706448d (LoRA adapters as parts of a composition, chosen and scaled by the setting adapters)
+        let origin = Origin { imports: &self.imports, parts, index, number, free_bytes };
         Model::load(self.name, &origin, &source, &layers)
     }
 

@@ -85,21 +85,25 @@ impl Model {
             },
         };
         let prefill_tokens = settings.model.prefill_tokens;
-        let Fitted { options, bytes: memory_bytes } =
-            trefoil_decoder::fit(&gguf, options, prefill_tokens, &origin.free_bytes)?;
+        let choices = chosen(origin.parts, &settings.model.adapters)?;
+        let adapters = Adapters::open(origin.imports, origin.parts, &choices)?;
+        let free_bytes: Vec<_> = origin
+            .free_bytes
+            .iter()
+            .map(|free| free.saturating_sub(adapters.bytes_max()))
+            .collect();
+        let Fitted { options, bytes: mut memory_bytes } =
+            trefoil_decoder::fit(&gguf, options, prefill_tokens, &free_bytes)?;
+        memory_bytes
+            .iter_mut()
+            .for_each(|bytes| *bytes = bytes.saturating_add(adapters.bytes_max()));
         let prepare = || {
             let tokenizer = Tokenizer::from_gguf(&gguf.metadata).map_err(tokenizer_error)?;
             let template = template(&gguf.metadata, &settings)?;
             Ok((tokenizer, template))
         };
-        let adapters = chosen(origin.parts, &settings.model.adapters)?;
-        let opening = Opening {
-            model: origin.number,
-            part: origin.index,
-            adapters: Adapters::open(origin.imports, origin.parts, &adapters)?,
-            choices: adapters,
-            options,
-        };
+        let (model, part_index) = (origin.number, origin.index);
+        let opening = Opening { model, part: part_index, options, choices, adapters };
         let (leader, (tokenizer, template)) =
             Leader::load(origin.imports, opening, (&gguf, source), prepare)?;
         check_vocabulary(&tokenizer, &leader)?;
