@@ -42,7 +42,10 @@ pub struct Activations {
 /// bit of its sums.
 #[derive(Default)]
 pub(crate) struct Rounded<W> {
-    words: Vec<W>,
+    /// Only grows: to make room again would take longer than to fill it.
+    words: Vec<Spread<W>>,
+    /// Words in use.
+    filled: usize,
     scales: Vec<BlockScale>,
     /// The entries' blocks.
     places: Vec<u32>,
@@ -51,10 +54,15 @@ pub(crate) struct Rounded<W> {
     is_current: bool,
 }
 
+/// A word in all lanes of a vector: to spread it takes more instructions than to load it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[repr(C, align(16))]
+pub(crate) struct Spread<W>(pub(crate) [W; 4]);
+
 /// The entries of N neighbouring tokens.
 #[derive(Clone, Copy)]
 pub(crate) struct Entries<'a, W, const N: usize> {
-    pub(crate) words: &'a [[W; N]],
+    pub(crate) words: &'a [[Spread<W>; N]],
     pub(crate) scales: &'a [[BlockScale; N]],
     /// Which blocks they belong to.
     pub(crate) places: &'a [u32],
@@ -72,6 +80,9 @@ pub(crate) struct BlockScale {
     pub(crate) sum: i32,
     /// Sum of the first 16 of them: some weights have a scale for each 16.
     pub(crate) low_sum: i32,
+    /// Sums of the values in columns 0 and 1, and in columns 2 and 3, of each four, modulo 2^16:
+    /// of the block, and of its first and its last 16 columns.
+    pub(crate) lanes: [[i16; 2]; 3],
 }
 
 impl Activations {
@@ -201,7 +212,7 @@ impl<W: Word> Rounded<W> {
         if std::mem::replace(&mut self.is_current, true) {
             return;
         }
-        self.words.clear();
+        self.filled = 0;
         self.scales.clear();
         self.places.clear();
         self.couples.clear();
@@ -216,10 +227,12 @@ impl<W: Word> Rounded<W> {
                 }
             }
             for block in 0..columns.div_ceil(BLOCK_COLUMNS) {
+                let mut padded = [0.0; BLOCK_COLUMNS];
                 let mut rounded = [RoundedBlock::default(); 2];
                 let mut is_coarse = [false; 2];
                 for (index, rounded) in rounded[..tokens].iter_mut().enumerate() {
-                    rounded.scale = round(&whole(token(index), block), &mut rounded.words);
+                    rounded.scale =
+                        round(whole(token(index), block, &mut padded), &mut rounded.words);
                     let largest = rounded.largest();
                     is_coarse[index] = largest * largest > limits[index];
                 }
@@ -228,7 +241,7 @@ impl<W: Word> Rounded<W> {
                     continue;
                 }
                 for (index, rounded) in rounded[..tokens].iter_mut().enumerate() {
-                    let left = rounded.left(&whole(token(index), block));
+                    let left = rounded.left(whole(token(index), block, &mut padded));
                     *rounded = RoundedBlock::default();
                     if is_coarse[index] {
                         rounded.scale = round(&left, &mut rounded.words);
@@ -242,14 +255,20 @@ impl<W: Word> Rounded<W> {
     /// Appends an entry of a couple, or of the last token.
     #[inline(always)]
     fn push(&mut self, block: usize, tokens: &[RoundedBlock<W>]) {
+        let start = self.filled;
+        self.filled += tokens.len() * W::BLOCK;
+        if self.words.len() < self.filled {
+            self.words.resize(self.filled, Spread::default());
+        }
+        let words = &mut self.words[start..self.filled];
         if let [first, second] = tokens {
-            let mut words = [W::default(); 2 * BLOCK_WORDS_MAX];
-            for (index, places) in words.as_chunks_mut().0.iter_mut().enumerate() {
-                *places = [first.words[index], second.words[index]];
+            for (index, places) in words.as_chunks_mut().0[..W::BLOCK].iter_mut().enumerate() {
+                *places = [first, second].map(|token| Spread([token.words[index]; 4]));
             }
-            self.words.extend_from_slice(&words[..2 * W::BLOCK]);
         } else {
-            self.words.extend_from_slice(&tokens[0].words[..W::BLOCK]);
+            for (word, place) in tokens[0].words.iter().zip(words) {
+                *place = Spread([*word; 4]);
+            }
         }
         self.scales.extend(tokens.iter().map(|token| token.scale));
         self.places.push(block as u32);
@@ -272,16 +291,19 @@ impl<W: Word> RoundedBlock<W> {
     }
 }
 
-/// A token's block, filled up with zeros.
+/// A token's block, filled up with the zeros of `padded`.
 #[inline(always)]
-fn whole(x: &[f32], block: usize) -> [f32; BLOCK_COLUMNS] {
+fn whole<'a>(
+    x: &'a [f32],
+    block: usize,
+    padded: &'a mut [f32; BLOCK_COLUMNS],
+) -> &'a [f32; BLOCK_COLUMNS] {
     let x = &x[block * BLOCK_COLUMNS..];
     if let Some(block) = x.first_chunk() {
-        return *block;
+        return block;
     }
-    let mut whole = [0.0; BLOCK_COLUMNS];
-    whole[..x.len()].copy_from_slice(x);
-    whole
+    padded[..x.len()].copy_from_slice(x);
+    padded
 }
 
 /// The mean of the values' squares, summed in the one order that all sets share.
@@ -327,8 +349,13 @@ fn round<S: Simd, W, const N: usize>(
         sums[index / 2] = sums[index / 2] + rounded[0] + rounded[1];
         store(rounded, words);
     }
-    let add = |sum: S::I| sum.to_array().into_iter().fold(0i32, i32::wrapping_add);
-    let (sum, low_sum) = (add(sums[0] + sums[1]), add(sums[0]));
+    // At most 32 * 32767.
+    let lanes = [sums[0] + sums[1], sums[0], sums[1]].map(|sums| {
+        let [a, b, c, d] = sums.to_array();
+        [a + b, c + d]
+    });
+    let [sum, low_sum, _] = lanes.map(|[first, last]| first + last);
     let scaled_sum = sum as f32 * scale * SCALE_SHARE;
-    BlockScale { scale: scale * SCALE_SHARE, scaled_sum, sum, low_sum }
+    let lanes = lanes.map(|sums| sums.map(|sum| sum as i16));
+    BlockScale { scale: scale * SCALE_SHARE, scaled_sum, sum, low_sum, lanes }
 }

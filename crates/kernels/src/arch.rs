@@ -6,7 +6,11 @@
 
 use std::ops::{Add, Div, Mul, Sub};
 
-use crate::activations::{Activations, Rounded, Word};
+#[cfg(doc)]
+use crate::activations::BlockScale;
+use crate::activations::{Activations, Rounded, Spread, Word};
+#[cfg(doc)]
+use crate::formats::Quantised;
 use crate::formats::{FiveStep, SixStep};
 
 // A build has one set; its tests compare it with those below it.
@@ -112,6 +116,9 @@ pub(crate) trait Dot: Copy {
     type X: Copy;
     /// Sums over at most 32 columns, of four rows.
     type Sum: Copy;
+    /// Whether the sums are those of weights from each of which the format's centre
+    /// ([`Quantised::CENTRE`]) was taken: so they fit 16 bits.
+    const IS_CENTRED: bool = false;
     /// The steps' weights.
     fn weights(body: &[u8]) -> &[Self::Weights];
     /// The activations in the form that is multiplied.
@@ -119,16 +126,9 @@ pub(crate) trait Dot: Copy {
     /// Makes them current.
     fn round<S: Simd>(activations: &mut Activations);
     /// The activations of a step's words, for N tokens.
-    fn x<const N: usize>(words: &[[Self::Word; N]]) -> [Self::X; N];
-    /// The activations of two steps' words, for one token.
-    #[inline(always)]
-    fn x_of_two_steps(words: &[Self::Word]) -> [Self::X; 2] {
-        let (first, second) = words.split_at(Self::STEP_WORDS);
-        let [first] = Self::x(first.as_chunks::<1>().0);
-        let [second] = Self::x(second.as_chunks::<1>().0);
-        [first, second]
-    }
-    fn zero() -> [Self::Sum; 4];
+    fn x<const N: usize>(words: &[[Spread<Self::Word>; N]]) -> [Self::X; N];
+    /// Sums of nothing. `lanes` are [`BlockScale::lanes`] of the columns that will be added.
+    fn start(centre: i16, lanes: [i16; 2]) -> [Self::Sum; 4];
     /// Adds the products of the first eight rows (`half` 0) or the other ones (1).
     fn half_step(
         sums: [Self::Sum; 2],

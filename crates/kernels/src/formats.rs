@@ -79,6 +79,9 @@ pub(crate) trait Floating: Layout {
 pub(crate) trait Quantised: Layout {
     /// What a packed zero stands for, negated.
     const OFFSET: i32;
+    /// About the middle of the packed weights, where their sums would be too large without taking
+    /// it from each ([`Dot::IS_CENTRED`]).
+    const CENTRE: i16 = Self::OFFSET as i16;
     /// Whether a block has a minimum, which is added to its weights.
     const HAS_MINIMUM: bool;
     /// Columns that share a scale: [`BLOCK_COLUMNS`], or half of them where no block has a minimum.

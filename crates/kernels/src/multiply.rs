@@ -1,12 +1,12 @@
 //! Matrix times vectors. Every output is summed over the columns in ascending order, whatever
 //! the number of tokens and wherever its row lies: batching and splitting change no bit.
 
-use crate::activations::{Activations, Entries, Word};
+use crate::activations::{Activations, Entries, Spread, Word};
 use crate::arch::{Dot, F32x4, I32x4, Simd};
 use crate::formats::{
     BLOCK_COLUMNS, Block, Floating, GROUP_ROWS, Quantised, SCALE_SHARE, SuperHeader,
 };
-use crate::straight::straight;
+use crate::straight::{InMemory, straight};
 
 /// Where the outputs of a group go.
 pub(crate) struct Output<'a> {
@@ -54,73 +54,69 @@ const PANEL_BYTES: usize = GROUP_ROWS * BLOCK_COLUMNS;
 #[derive(Default)]
 pub(crate) struct Panel {
     super_headers: Vec<SuperHeader>,
-    /// Of each block.
-    headers: Vec<Header>,
-    weights: Vec<u8>,
+    blocks: Vec<Unpacked>,
 }
 
-/// Scales and minima of 16 rows' blocks, times 2^-112.
-#[derive(Clone, Copy, Default)]
-struct Header {
+/// The blocks of 16 rows at one place.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Unpacked {
+    weights: [u8; PANEL_BYTES],
+    /// Times 2^-112.
     scales: [[f32; 4]; 4],
-    /// The scales of the second part where there are two, and so no minima.
+    /// Likewise; the scales of the second part where there are two, and so no minima.
     minima: [[f32; 4]; 4],
+}
+
+impl Default for Unpacked {
+    fn default() -> Self {
+        Self { weights: [0; PANEL_BYTES], scales: [[0.0; 4]; 4], minima: [[0.0; 4]; 4] }
+    }
 }
 
 impl Panel {
     fn fill<S: Simd, Q: Quantised>(&mut self, group: &[u8]) {
-        let blocks = group.len() / Q::TILE_BYTES * (Q::BLOCK_COLUMNS / BLOCK_COLUMNS);
-        self.headers.resize(blocks, Header::default());
-        self.weights.resize(blocks * PANEL_BYTES, 0);
+        let count = group.len() / Q::TILE_BYTES * (Q::BLOCK_COLUMNS / BLOCK_COLUMNS);
+        self.blocks.resize(count, Unpacked::default());
         Q::read_headers::<S>(group, &mut self.super_headers);
-        let places = self.headers.iter_mut().zip(self.weights.chunks_exact_mut(PANEL_BYTES));
-        for (index, (header, weights)) in places.enumerate() {
+        for (index, unpacked) in self.blocks.iter_mut().enumerate() {
             let block = Q::block::<S>(group, &self.super_headers, index);
             for vector in 0..4 {
-                block.scale(0, vector).store(&mut header.scales[vector]);
+                block.scale(0, vector).store(&mut unpacked.scales[vector]);
                 if Q::HAS_MINIMUM {
-                    block.minimum(vector).store(&mut header.minima[vector]);
+                    block.minimum(vector).store(&mut unpacked.minima[vector]);
                 } else if parts::<Q>() == 2 {
-                    block.scale(1, vector).store(&mut header.minima[vector]);
+                    block.scale(1, vector).store(&mut unpacked.minima[vector]);
                 }
             }
-            Q::unpack::<S>(block.weights(0), weights);
+            Q::unpack::<S>(block.weights(0), &mut unpacked.weights);
         }
     }
-
-    #[inline(always)]
-    fn block(&self, index: usize) -> PanelBlock<'_> {
-        let weights = &self.weights[index * PANEL_BYTES..][..PANEL_BYTES];
-        PanelBlock { header: &self.headers[index], weights }
-    }
 }
 
-/// Unpacked.
-#[derive(Clone, Copy)]
-struct PanelBlock<'a> {
-    header: &'a Header,
-    weights: &'a [u8],
-}
-
-impl<S: Simd> Block<S> for PanelBlock<'_> {
+impl<S: Simd> Block<S> for &Unpacked {
     #[inline(always)]
     fn weights(&self, part: usize) -> &[u8] {
         &self.weights[PANEL_BYTES / 2 * part..]
     }
     #[inline(always)]
     fn scale(&self, part: usize, vector: usize) -> S::F {
-        let Header { scales, minima } = self.header;
-        S::F::load(if part == 0 { &scales[vector] } else { &minima[vector] })
+        S::F::load(if part == 0 { &self.scales[vector] } else { &self.minima[vector] })
     }
     #[inline(always)]
     fn minimum(&self, vector: usize) -> S::F {
-        S::F::load(&self.header.minima[vector])
+        S::F::load(&self.minima[vector])
     }
 }
 
 /// Parts of a block with a scale of their own, one or two.
 const fn parts<Q: Quantised>() -> usize {
     BLOCK_COLUMNS / Q::SCALE_COLUMNS
+}
+
+/// What remains to be taken from each weight.
+const fn offset<Q: Quantised, D: Dot>() -> i32 {
+    Q::OFFSET - if D::IS_CENTRED { Q::CENTRE as i32 } else { 0 }
 }
 
 /// Multiplies with a matrix of blocks with scales.
@@ -144,7 +140,7 @@ pub(crate) fn quantised<S: Simd, Q: Quantised>(
         for (group, bytes) in groups {
             panel.fill::<S, Q>(bytes);
             all_tokens::<S, Q, Q::Panel<S>, _>(activations, &mut out, group, |index| {
-                panel.block(index)
+                &panel.blocks[index]
             });
         }
     }
@@ -178,15 +174,16 @@ fn times<S: Simd, Q: Quantised, D: Dot<I = S::I>, B: Block<S>, const N: usize>(
     block: &impl Fn(usize) -> B,
     entries: Entries<'_, D::Word, N>,
 ) -> [[S::F; 4]; N] {
-    let mut sums = [[S::F::splat(0.0); 4]; N];
+    let mut sums = [[InMemory::new(S::F::splat(0.0)); 4]; N];
     let words = entries.words.chunks_exact(BLOCK_COLUMNS / D::Word::COLUMNS);
     for ((index, words), scales) in entries.places.iter().zip(words).zip(entries.scales) {
         let block = block(*index as usize);
         let part_words = words.len() / parts::<Q>();
         for part in 0..parts::<Q>() {
             let words = &words[part * part_words..][..part_words];
-            let totals = dot::<Q, D, N>(block.weights(part), words);
-            straight!(4, vector => {
+            let lanes = scales.map(|x| x.lanes[if parts::<Q>() == 1 { 0 } else { 1 + part }]);
+            let totals = dot::<Q, D, N>(block.weights(part), words, lanes);
+            for vector in 0..4 {
                 let scale = block.scale(part, vector);
                 for token in 0..N {
                     let x = &scales[token];
@@ -195,36 +192,43 @@ fn times<S: Simd, Q: Quantised, D: Dot<I = S::I>, B: Block<S>, const N: usize>(
                         (_, 0) => x.low_sum,
                         _ => x.sum - x.low_sum,
                     };
-                    let offset = S::I::splat(Q::OFFSET * x_sum);
+                    let offset = S::I::splat(offset::<Q, D>() * x_sum);
                     let total = (totals[token][vector] - offset).to_f32();
                     let factor = scale * S::F::splat(x.scale);
-                    let sum = &mut sums[token][vector];
-                    *sum = S::mul_add(total, factor, *sum);
+                    let mut sum = S::mul_add(total, factor, sums[token][vector].get());
                     if Q::HAS_MINIMUM {
                         let x = S::F::splat(x.scaled_sum);
-                        *sum = S::mul_add(block.minimum(vector), x, *sum);
+                        sum = S::mul_add(block.minimum(vector), x, sum);
                     }
+                    sums[token][vector].set(sum);
                 }
-            });
+            }
         }
     }
-    sums
+    let mut values = [[S::F::splat(0.0); 4]; N];
+    for (value, sum) in values.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+        *value = sum.get();
+    }
+    values
 }
 
 /// Integer sums over a part of a block.
 #[inline(always)]
 fn dot<Q: Quantised, D: Dot, const N: usize>(
     weights: &[u8],
-    words: &[[D::Word; N]],
+    words: &[[Spread<D::Word>; N]],
+    lanes: [[i16; 2]; N],
 ) -> [[D::I; 4]; N] {
     let weights = D::weights(weights);
-    let mut sums = [D::zero(); N];
-    if N == 1 {
+    let mut sums = lanes.map(|lanes| D::start(Q::CENTRE, lanes));
+    if N == 1 || D::STEP_COLUMNS <= 4 {
         straight!(Q::SCALE_COLUMNS / D::STEP_COLUMNS, step => {
-            let words = &words[step / 2 * 2 * D::STEP_WORDS..][..2 * D::STEP_WORDS];
-            let x = D::x_of_two_steps(words.as_flattened())[step % 2];
-            half_step::<D>(&mut sums[0], 0, &weights[step], x);
-            half_step::<D>(&mut sums[0], 1, &weights[step], x);
+            let x = D::x(&words[step * D::STEP_WORDS..][..D::STEP_WORDS]);
+            for half in 0..2 {
+                for token in 0..N {
+                    half_step::<D>(&mut sums[token], half, &weights[step], x[token]);
+                }
+            }
         });
     } else {
         straight!(Q::SCALE_COLUMNS / D::STEP_COLUMNS * 2, k => {

@@ -69,4 +69,27 @@ pub(crate) fn unknown_zero() -> usize {
     unsafe { std::ptr::read_volatile(&raw const ZERO) }
 }
 
+/// A value that the compilers leave in memory. What loops carry is there anyway ([`straight`]), but
+/// moved back and forth at their heads; stores besides keep arithmetic in the order of the source.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InMemory<T>(T);
+
+impl<T: Copy> InMemory<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(value)
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self) -> T {
+        // SAFETY: a reference is valid to read.
+        unsafe { std::ptr::read_volatile(&raw const self.0) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&mut self, value: T) {
+        // SAFETY: an exclusive reference is valid to write.
+        unsafe { std::ptr::write_volatile(&raw mut self.0, value) }
+    }
+}
+
 pub(crate) use {straight, unrolled};

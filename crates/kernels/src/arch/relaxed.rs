@@ -3,23 +3,14 @@
 use core::arch::wasm32::*;
 use std::marker::PhantomData;
 
-use super::wasm::{self, Bytes, Five, Floats, Integers, Six, Step, load, splat_words, store};
+use super::wasm::{self, Bytes, Five, Floats, Integers, Six, Step, load, load_word, store};
 use super::{Dot, Simd};
-use crate::activations::{Activations, Rounded};
+use crate::activations::{Activations, Rounded, Spread};
 use crate::formats::{FiveStep, SixStep};
 
 /// Relaxed SIMD.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Relaxed;
-
-/// The sum of 16-bit sums. 8 steps of at most 2 * 15 * 127 are 30,480: they stay exact.
-#[inline(always)]
-fn totals(sums: [v128; 4]) -> [Integers; 4] {
-    // Written out: LLVM leaves `map` on an array of vectors a call, which costs a fifth.
-    let [a, b, c, d] = sums;
-    let total = |sum| Integers(i32x4_extadd_pairwise_i16x8(sum));
-    [total(a), total(b), total(c), total(d)]
-}
 
 /// Adds products of weights from 0 to 127: there the relaxed dot product is exact everywhere.
 #[inline(always)]
@@ -27,113 +18,21 @@ fn add_dot(sum: v128, x: v128, weights: v128) -> v128 {
     i16x8_add(sum, i16x8_relaxed_dot_i8x16_i7x16(x, weights))
 }
 
-/// 4-bit weights, unpacked as they are used.
+/// Weights of up to 6 bits, unpacked as they are used. All sums are modulo 2^16. From the centre
+/// weights of N bits are at most 2^(N-1) away, so that the sum of 16 products (of 6 bits 8: their
+/// blocks have two parts) is at most 32,512 in the end, whatever it was meanwhile.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Nibbles;
+pub(crate) struct Narrow<T>(PhantomData<T>);
 
-impl Dot for Nibbles {
+impl<T: Step> Dot for Narrow<T> {
     type I = Integers;
     type Word = [i8; 4];
-    const STEP_COLUMNS: usize = 4;
-    type Weights = [[u8; 16]; 2];
-    type X = v128;
-    type Sum = v128;
-    #[inline(always)]
-    fn weights(body: &[u8]) -> &[Self::Weights] {
-        body.as_chunks().0.as_chunks().0
-    }
-    #[inline(always)]
-    fn rounded(activations: &Activations) -> &Rounded<[i8; 4]> {
-        &activations.bytes
-    }
-    fn round<S: Simd>(activations: &mut Activations) {
-        activations.round_to_bytes::<S>();
-    }
-    #[inline(always)]
-    fn x<const N: usize>(words: &[[[i8; 4]; N]]) -> [v128; N] {
-        splat_words(&words[0])
-    }
-    #[inline(always)]
-    fn x_of_two_steps(words: &[[i8; 4]]) -> [v128; 2] {
-        splat_words(&[words[0], words[1]])
-    }
-    #[inline(always)]
-    fn zero() -> [v128; 4] {
-        [i16x8_splat(0); 4]
-    }
-    #[inline(always)]
-    fn half_step(mut sums: [v128; 2], weights: &Self::Weights, half: usize, x: v128) -> [v128; 2] {
-        let low = u8x16_splat(0x0f);
-        let vector = load(&weights[half]);
-        sums[0] = add_dot(sums[0], x, v128_and(vector, low));
-        sums[1] = add_dot(sums[1], x, v128_and(u16x8_shr(vector, 4), low));
-        sums
-    }
-    #[inline(always)]
-    fn totals(sums: [v128; 4]) -> [Integers; 4] {
-        totals(sums)
-    }
-}
-
-/// 4-bit weights, unpacked to one byte each.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NibblePanel;
-
-impl Dot for NibblePanel {
-    type I = Integers;
-    type Word = [i8; 4];
-    const STEP_COLUMNS: usize = 4;
-    type Weights = [[[u8; 16]; 2]; 2];
-    type X = v128;
-    type Sum = v128;
-    #[inline(always)]
-    fn weights(body: &[u8]) -> &[Self::Weights] {
-        body.as_chunks().0.as_chunks().0.as_chunks().0
-    }
-    #[inline(always)]
-    fn rounded(activations: &Activations) -> &Rounded<[i8; 4]> {
-        &activations.bytes
-    }
-    fn round<S: Simd>(activations: &mut Activations) {
-        activations.round_to_bytes::<S>();
-    }
-    #[inline(always)]
-    fn x<const N: usize>(words: &[[[i8; 4]; N]]) -> [v128; N] {
-        splat_words(&words[0])
-    }
-    #[inline(always)]
-    fn x_of_two_steps(words: &[[i8; 4]]) -> [v128; 2] {
-        splat_words(&[words[0], words[1]])
-    }
-    #[inline(always)]
-    fn zero() -> [v128; 4] {
-        [i16x8_splat(0); 4]
-    }
-    #[inline(always)]
-    fn half_step(mut sums: [v128; 2], weights: &Self::Weights, half: usize, x: v128) -> [v128; 2] {
-        for (sum, vector) in sums.iter_mut().zip(&weights[half]) {
-            *sum = add_dot(*sum, x, load(vector));
-        }
-        sums
-    }
-    #[inline(always)]
-    fn totals(sums: [v128; 4]) -> [Integers; 4] {
-        totals(sums)
-    }
-}
-
-/// Weights of 5 or 6 bits, unpacked as they are used. Two dot products, of at most 2 * 63 * 127
-/// each, are added in 16 bits (32,004 at most), more in 32 bits.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Joined<T>(PhantomData<T>);
-
-impl<T: Step> Dot for Joined<T> {
-    type I = Integers;
-    type Word = [i8; 4];
-    const STEP_COLUMNS: usize = 8;
+    const STEP_COLUMNS: usize = T::COLUMNS;
     type Weights = T::Weights;
+    /// Of the first four columns, and of the other four if there are any.
     type X = [v128; 2];
     type Sum = v128;
+    const IS_CENTRED: bool = true;
     #[inline(always)]
     fn weights(body: &[u8]) -> &[T::Weights] {
         T::steps(body)
@@ -146,17 +45,17 @@ impl<T: Step> Dot for Joined<T> {
         activations.round_to_bytes::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[[i8; 4]; N]]) -> [[v128; 2]; N] {
-        if N == 1 {
-            let both = splat_words(&[words[0][0], words[1][0]]);
-            return [both; N];
-        }
-        let (first, second) = (splat_words(&words[0]), splat_words(&words[1]));
-        std::array::from_fn(|token| [first[token], second[token]])
+    fn x<const N: usize>(words: &[[Spread<[i8; 4]>; N]]) -> [[v128; 2]; N] {
+        let last = &words[words.len() - 1];
+        std::array::from_fn(|token| [&words[0], last].map(|words| load_word(&words[token])))
     }
     #[inline(always)]
-    fn zero() -> [v128; 4] {
-        [i32x4_splat(0); 4]
+    fn start(centre: i16, lanes: [i16; 2]) -> [v128; 4] {
+        if centre == 0 {
+            return [i16x8_splat(0); 4];
+        }
+        let lanes = i32x4_splat(i32::from(lanes[0]) & 0xffff | i32::from(lanes[1]) << 16);
+        [i16x8_mul(lanes, i16x8_splat(-centre)); 4]
     }
     #[inline(always)]
     fn half_step(
@@ -165,34 +64,53 @@ impl<T: Step> Dot for Joined<T> {
         half: usize,
         x: [v128; 2],
     ) -> [v128; 2] {
-        let (first, second) = (T::bytes(weights, 0, half), T::bytes(weights, 1, half));
-        for (index, sum) in sums.iter_mut().enumerate() {
-            let dot = i16x8_relaxed_dot_i8x16_i7x16(x[0], first[index]);
-            let dot = add_dot(dot, x[1], second[index]);
-            *sum = i32x4_add(*sum, i32x4_extadd_pairwise_i16x8(dot));
+        for (columns, x) in x.into_iter().take(T::COLUMNS / 4).enumerate() {
+            let [low, high] = T::bytes(weights, columns, half);
+            sums = [add_dot(sums[0], x, low), add_dot(sums[1], x, high)];
         }
         sums
     }
     #[inline(always)]
     fn totals(sums: [v128; 4]) -> [Integers; 4] {
-        wasm::integers(sums)
+        // Written out: LLVM leaves `map` on an array of vectors a call, which costs a fifth.
+        let [a, b, c, d] = sums;
+        let total = |sum| Integers(i32x4_extadd_pairwise_i16x8(sum));
+        [total(a), total(b), total(c), total(d)]
     }
 }
 
-/// 5- or 6-bit weights, unpacked to one byte each.
+/// 4-bit weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Four;
+
+impl Step for Four {
+    const COLUMNS: usize = 4;
+    type Weights = [[u8; 16]; 2];
+    #[inline(always)]
+    fn steps(body: &[u8]) -> &[[[u8; 16]; 2]] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn bytes(weights: &[[u8; 16]; 2], _: usize, half: usize) -> [v128; 2] {
+        let (low, vector) = (u8x16_splat(0x0f), load(&weights[half]));
+        [v128_and(vector, low), v128_and(u16x8_shr(vector, 4), low)]
+    }
+}
+
+/// Weights unpacked to one byte each.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Whole;
 
 impl Step for Whole {
-    type Weights = [[u8; 16]; 8];
+    const COLUMNS: usize = 4;
+    type Weights = [[u8; 16]; 4];
     #[inline(always)]
-    fn steps(body: &[u8]) -> &[[[u8; 16]; 8]] {
+    fn steps(body: &[u8]) -> &[[[u8; 16]; 4]] {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn bytes(weights: &[[u8; 16]; 8], columns: usize, half: usize) -> [v128; 2] {
-        let first = columns * 4 + half * 2;
-        [load(&weights[first]), load(&weights[first + 1])]
+    fn bytes(weights: &[[u8; 16]; 4], _: usize, half: usize) -> [v128; 2] {
+        [load(&weights[2 * half]), load(&weights[2 * half + 1])]
     }
 }
 
@@ -210,11 +128,11 @@ impl Simd for Relaxed {
     const NAME: &'static str = "relaxed-simd";
     type F = Floats;
     type I = Integers;
-    type Nibbles = Nibbles;
-    type NibblePanel = NibblePanel;
-    type Fives = Joined<Five>;
-    type Sixes = Joined<Six>;
-    type SixPanel = Joined<Whole>;
+    type Nibbles = Narrow<Four>;
+    type NibblePanel = Narrow<Whole>;
+    type Fives = Narrow<Five>;
+    type Sixes = Narrow<Six>;
+    type SixPanel = Narrow<Whole>;
     type Bytes = Bytes;
     const ROUNDS_TO_BYTES: bool = true;
     const PANEL_TOKENS_MIN: usize = 6;

@@ -3,9 +3,9 @@
 use core::arch::wasm32::*;
 use std::marker::PhantomData;
 
-use super::wasm::{self, Bytes, Five, Floats, Integers, Six, Step, load, splat_words, store};
+use super::wasm::{self, Bytes, Five, Floats, Integers, Six, Step, load, load_word, store};
 use super::{Dot, Simd};
-use crate::activations::{Activations, Rounded};
+use crate::activations::{Activations, Rounded, Spread};
 use crate::formats::{FiveStep, SixStep};
 
 /// Fixed-width SIMD.
@@ -38,11 +38,11 @@ impl Dot for Nibbles {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[v128; 2]; N] {
-        std::array::from_fn(|token| splat_words(&[words[0][token], words[1][token]]))
+    fn x<const N: usize>(words: &[[Spread<[i16; 2]>; N]]) -> [[v128; 2]; N] {
+        std::array::from_fn(|token| [load_word(&words[0][token]), load_word(&words[1][token])])
     }
     #[inline(always)]
-    fn zero() -> [v128; 4] {
+    fn start(_: i16, _: [i16; 2]) -> [v128; 4] {
         [i32x4_splat(0); 4]
     }
     #[inline(always)]
@@ -91,14 +91,14 @@ impl<T: Step> Dot for Joined<T> {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[v128; 2]; 2]; N] {
+    fn x<const N: usize>(words: &[[Spread<[i16; 2]>; N]]) -> [[[v128; 2]; 2]; N] {
         std::array::from_fn(|token| {
-            let four = |first: usize| splat_words(&[words[first][token], words[first + 1][token]]);
+            let four = |first: usize| [first, first + 1].map(|word| load_word(&words[word][token]));
             [four(0), four(2)]
         })
     }
     #[inline(always)]
-    fn zero() -> [v128; 4] {
+    fn start(_: i16, _: [i16; 2]) -> [v128; 4] {
         [i32x4_splat(0); 4]
     }
     #[inline(always)]

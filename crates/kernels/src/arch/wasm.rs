@@ -4,7 +4,7 @@ use core::arch::wasm32::*;
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Dot, F32x4, I32x4, Simd};
-use crate::activations::{Activations, Rounded, Word};
+use crate::activations::{Activations, Rounded, Spread, Word};
 use crate::formats::{FiveStep, SixStep};
 
 #[derive(Debug, Clone, Copy)]
@@ -48,22 +48,12 @@ fn load_four(bytes: &[u8; 4]) -> v128 {
     unsafe { v128_load32_zero(bytes.as_ptr().cast()) }
 }
 
-/// Each of the words in every lane of a vector. For two, one load and two shuffles: Cranelift
-/// makes three instructions of a load into all lanes.
+/// A word in all lanes.
 #[inline(always)]
-pub(crate) fn splat_words<W: Word, const N: usize>(words: &[W; N]) -> [v128; N] {
-    const { assert!(size_of::<W>() == 4 && N <= 2) }
-    let words = words.as_ptr();
-    if N == 2 {
-        // SAFETY: two words are 8 bytes; the instruction asks for no alignment.
-        let both = unsafe { v128_load64_zero(words.cast()) };
-        let lanes =
-            [i32x4_shuffle::<0, 0, 0, 0>(both, both), i32x4_shuffle::<1, 1, 1, 1>(both, both)];
-        std::array::from_fn(|word| lanes[word])
-    } else {
-        // SAFETY: a word is 4 bytes; the instruction asks for no alignment.
-        std::array::from_fn(|word| unsafe { v128_load32_splat(words.add(word).cast()) })
-    }
+pub(crate) fn load_word<W: Word>(word: &Spread<W>) -> v128 {
+    const { assert!(size_of::<Spread<W>>() == 16) }
+    // SAFETY: the reference covers the 16 bytes.
+    unsafe { v128_load((&raw const *word).cast()) }
 }
 
 /// Eight values that fit 16 bits, narrowed.
@@ -248,15 +238,11 @@ impl Dot for Bytes {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [v128; N] {
-        splat_words(&words[0])
+    fn x<const N: usize>(words: &[[Spread<[i16; 2]>; N]]) -> [v128; N] {
+        std::array::from_fn(|token| load_word(&words[0][token]))
     }
     #[inline(always)]
-    fn x_of_two_steps(words: &[[i16; 2]]) -> [v128; 2] {
-        splat_words(&[words[0], words[1]])
-    }
-    #[inline(always)]
-    fn zero() -> [v128; 4] {
+    fn start(_: i16, _: [i16; 2]) -> [v128; 4] {
         [i32x4_splat(0); 4]
     }
     #[inline(always)]
@@ -276,6 +262,8 @@ impl Dot for Bytes {
 
 /// Weights of up to 6 bits: how a step of 8 columns holds them.
 pub(crate) trait Step: Copy {
+    /// Columns of a step: 8, or 4.
+    const COLUMNS: usize = 8;
     /// The bytes that make up a step.
     type Weights: Copy;
     fn steps(body: &[u8]) -> &[Self::Weights];

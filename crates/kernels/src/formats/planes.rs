@@ -154,6 +154,7 @@ impl Layout for Q5_1 {
 
 impl Quantised for Q5_1 {
     const OFFSET: i32 = 0;
+    const CENTRE: i16 = 16;
     const HAS_MINIMUM: bool = true;
     const HEADER_BYTES: usize = 64;
     const UNPACKS: bool = true;

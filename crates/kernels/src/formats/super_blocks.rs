@@ -260,6 +260,7 @@ impl Layout for Q5_K {
 
 impl Quantised for Q5_K {
     const OFFSET: i32 = 0;
+    const CENTRE: i16 = 16;
     const HAS_MINIMUM: bool = true;
     const HEADER_BYTES: usize = HEADER_BYTES;
     const UNPACKS: bool = true;
