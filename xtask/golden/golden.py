@@ -401,6 +401,7 @@ MODELS = {
     "types-4": ("llama", 1, lambda model: types(model, ["IQ4_NL", "Q8_0", "MXFP4", "IQ4_XS"])),
     "gemma2-window": ("gemma2", 2, lambda model: gemma2(model, LONG_CONTEXT)),
     "gemma3-window": ("gemma3", 7, lambda model: gemma3(model, LONG_CONTEXT)),
+    "types-2": ("llama", 1, lambda model: types(model, ["Q2_K", "Q4_K"])),
 }
 
 

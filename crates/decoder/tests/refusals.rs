@@ -329,7 +329,7 @@ fn refuses_shapes_that_the_metadata_do_not_promise() {
 fn refuses_types_without_a_kernel_by_tensor() {
     Model::new().tensor("blk.0.ffn_up.weight", &[16, 24], TensorType::I8).refused_as_unsupported(
         "tensor `blk.0.ffn_up.weight` of type I8; this engine computes matrices of types F32, \
-         F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4",
+         F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4",
     );
     Model::new().tensor("output_norm.weight", &[16], TensorType::F16).refused_as_unsupported(
         "tensor `output_norm.weight` of type F16; this engine computes vectors of type F32",

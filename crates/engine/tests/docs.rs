@@ -16,14 +16,13 @@ fn page() -> String {
         let _ = writeln!(text, "| `{}` | {} |", row.name, row.families);
     }
     text += "\n## Types of matrices\n\nTypes without kernels of their own are stored in memory as \
-             another type when a model is loaded: exact, but larger (IQ4_XS: scales are rounded to \
-             half precision). Vectors are F32.\n\n\
+             another type when a model is loaded: exact, but larger. Vectors are F32.\n\n\
              | type | bits per weight in the file | in memory | computed by |\n|---|---:|---:|---|\n";
     for weights_type in WeightsType::ALL {
         let stored = weights_type.stored_as();
         let bits = |bytes: usize, columns: usize| bytes as f64 * 8.0 / columns as f64;
         let file = bits(weights_type.block_bytes(), weights_type.block_columns());
-        let memory = bits(stored.block_bytes(), stored.block_columns());
+        let memory = bits(weights_type.block_bytes_in_memory(), weights_type.block_columns());
         let kernels = match stored == weights_type {
             true => "kernels of its own".to_owned(),
             false => format!("those of {stored:?}"),

@@ -9,9 +9,9 @@ use std::ops::{Add, Div, Mul, Sub};
 #[cfg(doc)]
 use crate::activations::BlockScale;
 use crate::activations::{Activations, Rounded, Spread, Word};
-#[cfg(doc)]
-use crate::formats::Quantised;
 use crate::formats::{FiveStep, SixStep};
+#[cfg(doc)]
+use crate::formats::{IQ4_NL, MXFP4, Quantised};
 
 // A build has one set; its tests compare it with those below it.
 #[cfg(target_feature = "relaxed-simd")]
@@ -22,6 +22,8 @@ pub(crate) mod scalar;
 pub(crate) mod simd128;
 #[cfg(target_feature = "simd128")]
 pub(crate) mod wasm;
+#[cfg(target_feature = "simd128")]
+mod wasm_steps;
 
 /// The instruction set that the public functions use.
 #[cfg(target_feature = "relaxed-simd")]
@@ -157,6 +159,10 @@ pub(crate) trait Simd: Copy + 'static {
     type SixPanel: Dot<I = Self::I>;
     /// On 8-bit weights as matrices hold them.
     type Bytes: Dot<I = Self::I>;
+    /// On indices of [`IQ4_NL`]'s steps as matrices hold them; 16-bit activations in all sets.
+    type Steps: Dot<I = Self::I>;
+    /// On indices of [`MXFP4`]'s floats as matrices hold them.
+    type SmallFloats: Dot<I = Self::I>;
     /// Whether weights of 4 to 6 bits meet 8-bit activations, not 16-bit ones.
     const ROUNDS_TO_BYTES: bool;
     /// Tokens from which on unpacking such weights once is faster than each time.
@@ -170,6 +176,10 @@ pub(crate) trait Simd: Copy + 'static {
     fn store_bytes(values: [Self::I; 2], words: &mut [[i8; 4]; 2]);
     /// 32 bytes hold 4 columns of 16 rows (see `formats`); to one byte per weight.
     fn unpack_nibbles(packed: &[u8; 32], panel: &mut [u8; 64]);
+    /// Like [`Simd::unpack_nibbles`], for [`Simd::Bytes`].
+    fn unpack_steps(packed: &[u8; 32], panel: &mut [u8; 64]);
+    /// Like [`Simd::unpack_nibbles`], for [`Simd::SixPanel`].
+    fn unpack_small_floats(packed: &[u8; 32], panel: &mut [u8; 64]);
     /// A step of 5-bit weights (8 columns of 16 rows) to one byte per weight.
     fn unpack_fives(packed: &FiveStep, panel: &mut [u8; 128]);
     /// A step of 6-bit weights (8 columns of 16 rows) to one byte per weight.

@@ -15,17 +15,21 @@ mod floats;
 mod nibbles;
 mod planes;
 mod super_blocks;
+mod tables;
+mod two_bits;
 
 pub(crate) use bytes::Q8_0;
-pub(crate) use converted::{IQ4_NL, IQ4_XS, MXFP4, Q3_K};
+pub(crate) use converted::Q3_K;
 pub(crate) use floats::{BF16, F16, F32};
 pub(crate) use nibbles::{Q4_0, Q4_1};
 pub(crate) use planes::{FiveStep, Q5_0, Q5_1, SixStep};
 pub(crate) use super_blocks::{Q4_K, Q5_K, Q6_K, SuperHeader};
+pub(crate) use tables::{IQ4_NL, IQ4_XS, MXFP4, Table};
+pub(crate) use two_bits::Q2_K;
 
 /// Version of how tiles lie in memory: another one whenever the `store` of any format changes,
 /// because model components may hold tiles.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Rows of a group.
 pub const GROUP_ROWS: usize = 16;
@@ -84,7 +88,7 @@ pub(crate) trait Quantised: Layout {
     const CENTRE: i16 = Self::OFFSET as i16;
     /// Whether a block has a minimum, which is added to its weights.
     const HAS_MINIMUM: bool;
-    /// Columns that share a scale: [`BLOCK_COLUMNS`], or half of them where no block has a minimum.
+    /// Columns that share a scale and a minimum: [`BLOCK_COLUMNS`], or half of them.
     const SCALE_COLUMNS: usize = BLOCK_COLUMNS;
     /// Bytes before the packed weights.
     const HEADER_BYTES: usize;
@@ -115,7 +119,7 @@ pub(crate) trait Block<S: Simd>: Copy {
     /// Of four rows, times 2^-112.
     fn scale(&self, part: usize, vector: usize) -> S::F;
     /// Of four rows, times 2^-112.
-    fn minimum(&self, vector: usize) -> S::F;
+    fn minimum(&self, part: usize, vector: usize) -> S::F;
 }
 
 /// A tile of a single block, with a header of 16 f16 scales, and 16 f16 minima if there are any.
@@ -139,7 +143,7 @@ impl<S: Simd, Q: Quantised> Block<S> for Tile<'_, Q> {
         header_lanes::<S>(self.0, vector)
     }
     #[inline(always)]
-    fn minimum(&self, vector: usize) -> S::F {
+    fn minimum(&self, _: usize, vector: usize) -> S::F {
         header_lanes::<S>(self.0, 4 + vector)
     }
 }

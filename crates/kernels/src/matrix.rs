@@ -2,8 +2,8 @@ use crate::activations::Activations;
 use crate::arch::{Active, Simd};
 use crate::buffer::Buffer;
 use crate::formats::{
-    BF16, F16, F32, GROUP_ROWS, IQ4_NL, IQ4_XS, Layout, MXFP4, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1,
-    Q5_K, Q6_K, Q8_0,
+    BF16, F16, F32, GROUP_ROWS, IQ4_NL, IQ4_XS, Layout, MXFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0,
+    Q5_1, Q5_K, Q6_K, Q8_0,
 };
 use crate::multiply::{Output, floating, quantised};
 
@@ -19,6 +19,7 @@ pub enum WeightsType {
     Q5_0,
     Q5_1,
     Q8_0,
+    Q2_K,
     Q3_K,
     Q4_K,
     Q5_K,
@@ -33,7 +34,7 @@ macro_rules! with_layout {
     ($weights_type:expr, $layout:ident => $expression:expr) => {
         with_layout!(
             $weights_type, $layout => $expression;
-            F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4
+            F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS MXFP4
         )
     };
     ($weights_type:expr, $layout:ident => $expression:expr; $($name:ident)*) => {
@@ -48,7 +49,7 @@ macro_rules! with_layout {
 
 impl WeightsType {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::F32,
         Self::F16,
         Self::BF16,
@@ -57,6 +58,7 @@ impl WeightsType {
         Self::Q5_0,
         Self::Q5_1,
         Self::Q8_0,
+        Self::Q2_K,
         Self::Q3_K,
         Self::Q4_K,
         Self::Q5_K,
@@ -76,6 +78,11 @@ impl WeightsType {
         with_layout!(self, L => L::BLOCK_BYTES)
     }
 
+    /// Bytes that a block takes in memory.
+    pub fn block_bytes_in_memory(self) -> usize {
+        self.tile_bytes() / GROUP_ROWS
+    }
+
     /// The type that is spelled so: `Q4_K`.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|weights_type| format!("{weights_type:?}") == name)
@@ -89,15 +96,12 @@ impl WeightsType {
     /// The type as which matrices are stored in memory, and whose kernels compute them.
     pub fn stored_as(self) -> Self {
         match self {
-            Self::IQ4_NL | Self::IQ4_XS => Self::Q8_0,
-            Self::MXFP4 => Self::Q5_0,
             Self::Q3_K => Self::Q6_K,
             own => own,
         }
     }
 
-    /// Whether tiles have as many bytes as their blocks have in GGUF. Types that are stored as
-    /// others have more.
+    /// Whether tiles have as many bytes as their blocks have in GGUF. Some types have more.
     pub fn keeps_size(self) -> bool {
         self.tile_bytes() == GROUP_ROWS * self.block_bytes()
     }
@@ -232,12 +236,14 @@ impl Matrix {
             WeightsType::Q5_0 => quantised::<S, Q5_0>(&self.memory, activations, out),
             WeightsType::Q5_1 => quantised::<S, Q5_1>(&self.memory, activations, out),
             WeightsType::Q8_0 => quantised::<S, Q8_0>(&self.memory, activations, out),
+            WeightsType::Q2_K => quantised::<S, Q2_K>(&self.memory, activations, out),
             WeightsType::Q4_K => quantised::<S, Q4_K>(&self.memory, activations, out),
             WeightsType::Q5_K => quantised::<S, Q5_K>(&self.memory, activations, out),
             WeightsType::Q6_K => quantised::<S, Q6_K>(&self.memory, activations, out),
-            WeightsType::IQ4_NL | WeightsType::IQ4_XS | WeightsType::MXFP4 | WeightsType::Q3_K => {
-                unreachable!("stored as another type")
-            }
+            WeightsType::IQ4_NL => quantised::<S, IQ4_NL>(&self.memory, activations, out),
+            WeightsType::IQ4_XS => quantised::<S, IQ4_XS>(&self.memory, activations, out),
+            WeightsType::MXFP4 => quantised::<S, MXFP4>(&self.memory, activations, out),
+            WeightsType::Q3_K => unreachable!("stored as Q6_K"),
         }
     }
 }

@@ -62,15 +62,15 @@ pub(crate) struct Panel {
 #[repr(C, align(64))]
 struct Unpacked {
     weights: [u8; PANEL_BYTES],
-    /// Times 2^-112.
-    scales: [[f32; 4]; 4],
-    /// Likewise; the scales of the second part where there are two, and so no minima.
-    minima: [[f32; 4]; 4],
+    /// Of each part, times 2^-112.
+    scales: [[[f32; 4]; 4]; 2],
+    /// Likewise.
+    minima: [[[f32; 4]; 4]; 2],
 }
 
 impl Default for Unpacked {
     fn default() -> Self {
-        Self { weights: [0; PANEL_BYTES], scales: [[0.0; 4]; 4], minima: [[0.0; 4]; 4] }
+        Self { weights: [0; PANEL_BYTES], scales: Default::default(), minima: Default::default() }
     }
 }
 
@@ -81,12 +81,12 @@ impl Panel {
         Q::read_headers::<S>(group, &mut self.super_headers);
         for (index, unpacked) in self.blocks.iter_mut().enumerate() {
             let block = Q::block::<S>(group, &self.super_headers, index);
-            for vector in 0..4 {
-                block.scale(0, vector).store(&mut unpacked.scales[vector]);
-                if Q::HAS_MINIMUM {
-                    block.minimum(vector).store(&mut unpacked.minima[vector]);
-                } else if parts::<Q>() == 2 {
-                    block.scale(1, vector).store(&mut unpacked.minima[vector]);
+            for part in 0..parts::<Q>() {
+                for vector in 0..4 {
+                    block.scale(part, vector).store(&mut unpacked.scales[part][vector]);
+                    if Q::HAS_MINIMUM {
+                        block.minimum(part, vector).store(&mut unpacked.minima[part][vector]);
+                    }
                 }
             }
             Q::unpack::<S>(block.weights(0), &mut unpacked.weights);
@@ -101,11 +101,11 @@ impl<S: Simd> Block<S> for &Unpacked {
     }
     #[inline(always)]
     fn scale(&self, part: usize, vector: usize) -> S::F {
-        S::F::load(if part == 0 { &self.scales[vector] } else { &self.minima[vector] })
+        S::F::load(&self.scales[part][vector])
     }
     #[inline(always)]
-    fn minimum(&self, vector: usize) -> S::F {
-        S::F::load(&self.minima[vector])
+    fn minimum(&self, part: usize, vector: usize) -> S::F {
+        S::F::load(&self.minima[part][vector])
     }
 }
 
@@ -197,8 +197,11 @@ fn times<S: Simd, Q: Quantised, D: Dot<I = S::I>, B: Block<S>, const N: usize>(
                     let factor = scale * S::F::splat(x.scale);
                     let mut sum = S::mul_add(total, factor, sums[token][vector].get());
                     if Q::HAS_MINIMUM {
-                        let x = S::F::splat(x.scaled_sum);
-                        sum = S::mul_add(block.minimum(vector), x, sum);
+                        let x = match parts::<Q>() {
+                            1 => x.scaled_sum,
+                            _ => x_sum as f32 * x.scale,
+                        };
+                        sum = S::mul_add(block.minimum(part, vector), S::F::splat(x), sum);
                     }
                     sums[token][vector].set(sum);
                 }
@@ -221,7 +224,7 @@ fn dot<Q: Quantised, D: Dot, const N: usize>(
 ) -> [[D::I; 4]; N] {
     let weights = D::weights(weights);
     let mut sums = lanes.map(|lanes| D::start(Q::CENTRE, lanes));
-    if N == 1 || D::STEP_COLUMNS <= 4 {
+    if D::STEP_COLUMNS <= 4 {
         straight!(Q::SCALE_COLUMNS / D::STEP_COLUMNS, step => {
             let x = D::x(&words[step * D::STEP_WORDS..][..D::STEP_WORDS]);
             for half in 0..2 {

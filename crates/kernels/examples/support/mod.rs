@@ -34,6 +34,7 @@ impl Random {
                 WeightsType::F16 => block[1] = 0x20 | block[1] & 0x83,
                 WeightsType::BF16 => block[1] = 0x3c | block[1] & 0x80,
                 WeightsType::MXFP4 => block[0] = 120,
+                WeightsType::Q2_K => (block[81], block[83]) = (0x18, 0x18),
                 WeightsType::Q3_K => block[109] = 0x08,
                 WeightsType::IQ4_XS => block[1] = 0x08,
                 WeightsType::Q4_1 => (block[1], block[3]) = (0x20, 0xa8),

@@ -3,10 +3,11 @@
 use core::arch::wasm32::*;
 use std::marker::PhantomData;
 
-use super::wasm::{self, Bytes, Five, Floats, Integers, Six, Step, load, load_word, store};
+use super::wasm::{self, Bytes, Floats, Integers, Wide, load, load_word, store};
+use super::wasm_steps::{Five, Four, Indices, Six, Step};
 use super::{Dot, Simd};
 use crate::activations::{Activations, Rounded, Spread};
-use crate::formats::{FiveStep, SixStep};
+use crate::formats::{FiveStep, IQ4_NL, MXFP4, SixStep};
 
 /// Relaxed SIMD.
 #[derive(Debug, Clone, Copy)]
@@ -79,24 +80,6 @@ impl<T: Step> Dot for Narrow<T> {
     }
 }
 
-/// 4-bit weights.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Four;
-
-impl Step for Four {
-    const COLUMNS: usize = 4;
-    type Weights = [[u8; 16]; 2];
-    #[inline(always)]
-    fn steps(body: &[u8]) -> &[[[u8; 16]; 2]] {
-        body.as_chunks().0.as_chunks().0
-    }
-    #[inline(always)]
-    fn bytes(weights: &[[u8; 16]; 2], _: usize, half: usize) -> [v128; 2] {
-        let (low, vector) = (u8x16_splat(0x0f), load(&weights[half]));
-        [v128_and(vector, low), v128_and(u16x8_shr(vector, 4), low)]
-    }
-}
-
 /// Weights unpacked to one byte each.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Whole;
@@ -114,8 +97,9 @@ impl Step for Whole {
     }
 }
 
+/// To one byte per weight.
 #[inline(always)]
-fn unpack<T: Step>(packed: &T::Weights, panel: &mut [u8; 128]) {
+fn unpack<T: Step>(packed: &T::Weights, panel: &mut [u8]) {
     for (index, places) in panel.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let [low, high] = T::bytes(packed, index / 2, index % 2);
         let places = places.as_chunks_mut().0;
@@ -134,6 +118,8 @@ impl Simd for Relaxed {
     type Sixes = Narrow<Six>;
     type SixPanel = Narrow<Whole>;
     type Bytes = Bytes;
+    type Steps = Wide<Indices<IQ4_NL>>;
+    type SmallFloats = Narrow<Indices<MXFP4>>;
     const ROUNDS_TO_BYTES: bool = true;
     const PANEL_TOKENS_MIN: usize = 6;
 
@@ -154,14 +140,17 @@ impl Simd for Relaxed {
 
     #[inline(always)]
     fn unpack_nibbles(packed: &[u8; 32], panel: &mut [u8; 64]) {
-        let low = u8x16_splat(0x0f);
-        let halves = packed.as_chunks::<16>().0.iter();
-        for (half, places) in halves.zip(panel.as_chunks_mut::<32>().0) {
-            let vector = load(half);
-            let places = places.as_chunks_mut::<16>().0;
-            store(v128_and(vector, low), &mut places[0]);
-            store(v128_and(u16x8_shr(vector, 4), low), &mut places[1]);
-        }
+        unpack::<Four>(&Four::steps(packed)[0], panel);
+    }
+
+    #[inline(always)]
+    fn unpack_steps(packed: &[u8; 32], panel: &mut [u8; 64]) {
+        wasm::unpack_to_bytes::<Indices<IQ4_NL>>(&Four::steps(packed)[0], panel);
+    }
+
+    #[inline(always)]
+    fn unpack_small_floats(packed: &[u8; 32], panel: &mut [u8; 64]) {
+        unpack::<Indices<MXFP4>>(&Four::steps(packed)[0], panel);
     }
 
     #[inline(always)]

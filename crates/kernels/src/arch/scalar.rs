@@ -6,7 +6,7 @@ use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Dot, F32x4, I32x4, Simd};
 use crate::activations::{Activations, Rounded, Spread};
-use crate::formats::{FiveStep, SixStep};
+use crate::formats::{FiveStep, IQ4_NL, MXFP4, SixStep, Table};
 
 /// Plain arrays.
 #[derive(Debug, Clone, Copy)]
@@ -267,13 +267,15 @@ impl Dot for Bytes {
     }
 }
 
-/// Weights of up to 6 bits: how a step of 8 columns holds them.
+/// How a step holds weights.
 pub(crate) trait Step: Copy {
+    /// Columns of a step: 8, or 4.
+    const COLUMNS: usize = 8;
     /// The bytes that make up a step.
     type Weights: Copy;
     fn steps(body: &[u8]) -> &[Self::Weights];
-    /// One byte per weight: four rows by four columns, of the first or the second four columns.
-    fn bytes(weights: &Self::Weights, columns: usize, vector: usize) -> [u8; 16];
+    /// Four rows by four columns, of the first or the second four columns.
+    fn weights(weights: &Self::Weights, columns: usize, vector: usize) -> [i8; 16];
 }
 
 /// 5-bit weights.
@@ -286,13 +288,13 @@ pub(crate) struct Six;
 
 /// Joins nibbles with the bits above them, `BITS` for each weight (see `formats::planes`).
 #[inline(always)]
-fn join<const BITS: usize>(step: &[[u8; 16]], columns: usize, vector: usize) -> [u8; 16] {
+fn join<const BITS: usize>(step: &[[u8; 16]], columns: usize, vector: usize) -> [i8; 16] {
     let bit = (columns * 4 + vector) * BITS;
     let (nibbles, planes) = (&step[columns * 2 + vector / 2], &step[4 + bit / 8]);
     std::array::from_fn(|byte| {
         let low = nibbles[byte] >> (vector % 2 * 4) & 15;
         let high = planes[byte] >> (bit % 8) & ((1 << BITS) - 1);
-        low | high << 4
+        (low | high << 4) as i8
     })
 }
 
@@ -303,7 +305,7 @@ impl Step for Five {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn bytes(weights: &FiveStep, columns: usize, vector: usize) -> [u8; 16] {
+    fn weights(weights: &FiveStep, columns: usize, vector: usize) -> [i8; 16] {
         join::<1>(weights, columns, vector)
     }
 }
@@ -315,19 +317,36 @@ impl Step for Six {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn bytes(weights: &SixStep, columns: usize, vector: usize) -> [u8; 16] {
+    fn weights(weights: &SixStep, columns: usize, vector: usize) -> [i8; 16] {
         join::<2>(weights, columns, vector)
     }
 }
 
-/// Weights of 5 or 6 bits, unpacked as they are used.
+/// 4-bit indices of a table.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Joined<T>(PhantomData<T>);
+pub(crate) struct Indices<T>(PhantomData<T>);
 
-impl<T: Step> Dot for Joined<T> {
+impl<T: Table> Step for Indices<T> {
+    const COLUMNS: usize = 4;
+    type Weights = [[u8; 16]; 2];
+    #[inline(always)]
+    fn steps(body: &[u8]) -> &[[[u8; 16]; 2]] {
+        body.as_chunks().0.as_chunks().0
+    }
+    #[inline(always)]
+    fn weights(weights: &[[u8; 16]; 2], _: usize, vector: usize) -> [i8; 16] {
+        weights[vector / 2].map(|byte| T::VALUES[usize::from(byte >> (vector % 2 * 4) & 15)])
+    }
+}
+
+/// Weights of up to 8 bits, unpacked as they are used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wide<T>(PhantomData<T>);
+
+impl<T: Step> Dot for Wide<T> {
     type I = Integers;
     type Word = [i16; 2];
-    const STEP_COLUMNS: usize = 8;
+    const STEP_COLUMNS: usize = T::COLUMNS;
     type Weights = T::Weights;
     type X = [[i16; 2]; 4];
     type Sum = Integers;
@@ -344,7 +363,9 @@ impl<T: Step> Dot for Joined<T> {
     }
     #[inline(always)]
     fn x<const N: usize>(words: &[[Spread<[i16; 2]>; N]]) -> [[[i16; 2]; 4]; N] {
-        std::array::from_fn(|token| std::array::from_fn(|word| words[word][token].0[0]))
+        std::array::from_fn(|token| {
+            std::array::from_fn(|word| words[word % words.len()][token].0[0])
+        })
     }
     #[inline(always)]
     fn start(_: i16, _: [i16; 2]) -> [Integers; 4] {
@@ -357,10 +378,10 @@ impl<T: Step> Dot for Joined<T> {
         half: usize,
         x: [[i16; 2]; 4],
     ) -> [Integers; 2] {
-        for (columns, x) in x.as_chunks::<2>().0.iter().enumerate() {
+        for (columns, x) in x.as_chunks::<2>().0[..T::COLUMNS / 4].iter().enumerate() {
             for (index, sum) in sums.iter_mut().enumerate() {
-                let bytes = T::bytes(weights, columns, half * 2 + index);
-                let pairs = |from: usize| std::array::from_fn(|i| i16::from(bytes[2 * i + from]));
+                let weights = T::weights(weights, columns, half * 2 + index);
+                let pairs = |from: usize| std::array::from_fn(|i| i16::from(weights[2 * i + from]));
                 add_pairs(sum, pairs(0), x[0]);
                 add_pairs(sum, pairs(1), x[1]);
             }
@@ -375,11 +396,11 @@ impl<T: Step> Dot for Joined<T> {
 
 /// Puts a step's bytes into the order of [`Bytes`].
 #[inline(always)]
-fn unpack<T: Step>(packed: &T::Weights, panel: &mut [u8; 128]) {
-    for (half, panel) in panel.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+fn unpack<T: Step>(packed: &T::Weights, panel: &mut [u8]) {
+    for (columns, panel) in panel.as_chunks_mut::<64>().0.iter_mut().enumerate() {
         for row in 0..16 {
-            let bytes = T::bytes(packed, half, row / 4);
-            let [a, b, c, d] = bytes.as_chunks::<4>().0[row % 4];
+            let weights = T::weights(packed, columns, row / 4).map(|weight| weight as u8);
+            let [a, b, c, d] = weights.as_chunks::<4>().0[row % 4];
             panel[row * 2..][..2].copy_from_slice(&[a, c]);
             panel[32 + row * 2..][..2].copy_from_slice(&[b, d]);
         }
@@ -392,10 +413,12 @@ impl Simd for Scalar {
     type I = Integers;
     type Nibbles = Nibbles;
     type NibblePanel = Bytes;
-    type Fives = Joined<Five>;
-    type Sixes = Joined<Six>;
+    type Fives = Wide<Five>;
+    type Sixes = Wide<Six>;
     type SixPanel = Bytes;
     type Bytes = Bytes;
+    type Steps = Wide<Indices<IQ4_NL>>;
+    type SmallFloats = Wide<Indices<MXFP4>>;
     const ROUNDS_TO_BYTES: bool = false;
     const PANEL_TOKENS_MIN: usize = 4;
 
@@ -426,6 +449,16 @@ impl Simd for Scalar {
                 panel[column % 2 * 32 + row * 2 + column / 2] = nibble;
             }
         }
+    }
+
+    #[inline(always)]
+    fn unpack_steps(packed: &[u8; 32], panel: &mut [u8; 64]) {
+        unpack::<Indices<IQ4_NL>>(&Indices::<IQ4_NL>::steps(packed)[0], panel);
+    }
+
+    #[inline(always)]
+    fn unpack_small_floats(packed: &[u8; 32], panel: &mut [u8; 64]) {
+        unpack::<Indices<MXFP4>>(&Indices::<MXFP4>::steps(packed)[0], panel);
     }
 
     #[inline(always)]

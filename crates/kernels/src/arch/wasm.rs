@@ -1,11 +1,12 @@
 //! The vectors that both WebAssembly sets share.
 
 use core::arch::wasm32::*;
+use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Sub};
 
+use super::wasm_steps::Step;
 use super::{Dot, F32x4, I32x4, Simd};
 use crate::activations::{Activations, Rounded, Spread, Word};
-use crate::formats::{FiveStep, SixStep};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Floats(pub(crate) v128);
@@ -260,62 +261,73 @@ impl Dot for Bytes {
     }
 }
 
-/// Weights of up to 6 bits: how a step of 8 columns holds them.
-pub(crate) trait Step: Copy {
-    /// Columns of a step: 8, or 4.
-    const COLUMNS: usize = 8;
-    /// The bytes that make up a step.
-    type Weights: Copy;
-    fn steps(body: &[u8]) -> &[Self::Weights];
-    /// One byte per weight: two vectors of four rows by four columns, of the first or the second
-    /// four columns and the first or the second eight rows.
-    fn bytes(weights: &Self::Weights, columns: usize, half: usize) -> [v128; 2];
+/// Weights of up to 8 bits, unpacked as they are used, times 16-bit activations. At most
+/// 127 * 32767 * 32 < 2^31.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wide<T>(PhantomData<T>);
+
+impl<T: Step> Dot for Wide<T> {
+    type I = Integers;
+    type Word = [i16; 2];
+    const STEP_COLUMNS: usize = T::COLUMNS;
+    type Weights = T::Weights;
+    /// Of columns 0 and 2, 1 and 3, then of the next four if there are any.
+    type X = [[v128; 2]; 2];
+    type Sum = v128;
+    #[inline(always)]
+    fn weights(body: &[u8]) -> &[T::Weights] {
+        T::steps(body)
+    }
+    #[inline(always)]
+    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+        &activations.pairs
+    }
+    fn round<S: Simd>(activations: &mut Activations) {
+        activations.round_to_pairs::<S>();
+    }
+    #[inline(always)]
+    fn x<const N: usize>(words: &[[Spread<[i16; 2]>; N]]) -> [[[v128; 2]; 2]; N] {
+        std::array::from_fn(|token| {
+            let four = |first: usize| [first, first + 1].map(|word| load_word(&words[word][token]));
+            [four(0), four(words.len() - 2)]
+        })
+    }
+    #[inline(always)]
+    fn start(_: i16, _: [i16; 2]) -> [v128; 4] {
+        [i32x4_splat(0); 4]
+    }
+    #[inline(always)]
+    fn half_step(
+        mut sums: [v128; 2],
+        weights: &T::Weights,
+        half: usize,
+        x: [[v128; 2]; 2],
+    ) -> [v128; 2] {
+        let add = |sum: &mut v128, weights, x| *sum = i32x4_add(*sum, i32x4_dot_i16x8(weights, x));
+        for (columns, [x_even, x_odd]) in x.into_iter().take(T::COLUMNS / 4).enumerate() {
+            for (sum, bytes) in sums.iter_mut().zip(T::bytes(weights, columns, half)) {
+                let [even, odd] = T::widen(bytes);
+                add(sum, even, x_even);
+                add(sum, odd, x_odd);
+            }
+        }
+        sums
+    }
+    #[inline(always)]
+    fn totals(sums: [v128; 4]) -> [Integers; 4] {
+        integers(sums)
+    }
 }
 
-/// 5-bit weights.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Five;
-
-/// 6-bit weights.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Six;
-
-/// Joins nibbles with the bits above them, `BITS` for each weight (see `formats::planes`).
+/// Puts a step's bytes into the order of [`Bytes`], 64 for each four columns.
 #[inline(always)]
-fn join<const BITS: u32>(step: &[[u8; 16]], columns: usize, half: usize) -> [v128; 2] {
-    let first_bit = (columns * 4 + half * 2) as u32 * BITS;
-    let nibbles = load(&step[columns * 2 + half]);
-    let planes = load(&step[4 + first_bit as usize / 8]);
-    let join = |low: v128, vector: u32| {
-        // Moves the bits to bit 4 of their byte; what crosses into other bits is masked.
-        let bit = first_bit % 8 + vector * BITS;
-        let high = if bit <= 4 { u16x8_shl(planes, 4 - bit) } else { u16x8_shr(planes, bit - 4) };
-        let high = v128_and(high, u8x16_splat(((1 << BITS) - 1) << 4));
-        v128_or(v128_and(low, u8x16_splat(0x0f)), high)
-    };
-    [join(nibbles, 0), join(u16x8_shr(nibbles, 4), 1)]
-}
-
-impl Step for Five {
-    type Weights = FiveStep;
-    #[inline(always)]
-    fn steps(body: &[u8]) -> &[FiveStep] {
-        body.as_chunks().0.as_chunks().0
-    }
-    #[inline(always)]
-    fn bytes(weights: &FiveStep, columns: usize, half: usize) -> [v128; 2] {
-        join::<1>(weights, columns, half)
-    }
-}
-
-impl Step for Six {
-    type Weights = SixStep;
-    #[inline(always)]
-    fn steps(body: &[u8]) -> &[SixStep] {
-        body.as_chunks().0.as_chunks().0
-    }
-    #[inline(always)]
-    fn bytes(weights: &SixStep, columns: usize, half: usize) -> [v128; 2] {
-        join::<2>(weights, columns, half)
+pub(crate) fn unpack_to_bytes<T: Step>(packed: &T::Weights, panel: &mut [u8]) {
+    for (columns, panel) in panel.as_chunks_mut::<64>().0.iter_mut().enumerate() {
+        let (even_places, odd_places) = panel.as_chunks_mut::<16>().0.split_at_mut(2);
+        for half in 0..2 {
+            let [low, high] = T::bytes(packed, columns, half).map(T::widen);
+            store(i8x16_narrow_i16x8(low[0], high[0]), &mut even_places[half]);
+            store(i8x16_narrow_i16x8(low[1], high[1]), &mut odd_places[half]);
+        }
     }
 }

@@ -17,10 +17,10 @@ use super::{
 use crate::arch::{F32x4, I32x4, Simd};
 
 /// Columns of a super-block.
-const COLUMNS: usize = 256;
+pub(super) const COLUMNS: usize = 256;
 
 /// Blocks of a super-block.
-const BLOCKS: usize = COLUMNS / BLOCK_COLUMNS;
+pub(super) const BLOCKS: usize = COLUMNS / BLOCK_COLUMNS;
 
 /// Bytes that hold a row's scales and minima in Q4_K and Q5_K.
 const PACKED_BYTES: usize = 12;
@@ -47,7 +47,8 @@ pub(crate) struct Q6_K;
 /// (ggml-quants.c, `get_scale_min_k4`): the first four of both lie in the low bits of bytes 0 to
 /// 7, the last four in the nibbles of bytes 8 to 11 and the high bits of bytes 0 to 7.
 #[inline(always)]
-fn unpack_sixes<const LANES: usize>(packed: &[[u8; LANES]], out: &mut [[u8; LANES]; 2 * BLOCKS]) {
+fn unpack_sixes<const LANES: usize>(packed: &[[u8; LANES]], out: &mut [[u8; LANES]]) {
+    let out = &mut out[..2 * BLOCKS];
     for block in 0..4 {
         for lane in 0..LANES {
             let [scale, minimum, both] =
@@ -60,6 +61,16 @@ fn unpack_sixes<const LANES: usize>(packed: &[[u8; LANES]], out: &mut [[u8; LANE
     }
 }
 
+/// The low nibbles of 16 bytes and then the high ones, for `LANES` rows at once.
+#[inline(always)]
+fn unpack_nibbles<const LANES: usize>(packed: &[[u8; LANES]], out: &mut [[u8; LANES]; 4 * BLOCKS]) {
+    let (low, high) = out.split_at_mut(2 * BLOCKS);
+    for ((packed, low), high) in packed.iter().zip(low).zip(high) {
+        *low = packed.map(|byte| byte & 15);
+        *high = packed.map(|byte| byte >> 4);
+    }
+}
+
 /// The header of a tile, read.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct SuperHeader {
@@ -67,14 +78,14 @@ pub(crate) struct SuperHeader {
     scales: [[f32; 4]; 4],
     /// Likewise, negated.
     minima: [[f32; 4]; 4],
-    /// In Q4_K and Q5_K the 16 rows' scales of each block, then likewise minima; in Q6_K the rows'
-    /// scales of each 16 columns, signed.
-    small: [[u8; GROUP_ROWS]; 2 * BLOCKS],
+    /// The 16 rows' scales of each block (of each 16 columns in Q2_K and Q6_K), and then likewise
+    /// minima; without minima they are signed.
+    small: [[u8; GROUP_ROWS]; 4 * BLOCKS],
 }
 
-/// Reads the headers of a group of Q4_K or Q5_K.
+/// Reads the headers of a group: scales in f16, minima if there are any, and small ones.
 #[inline(always)]
-fn read_headers<S: Simd, Q: Quantised>(group: &[u8], headers: &mut Vec<SuperHeader>) {
+pub(super) fn read_headers<S: Simd, Q: Quantised>(group: &[u8], headers: &mut Vec<SuperHeader>) {
     headers.resize(group.len() / Q::TILE_BYTES, SuperHeader::default());
     for (tile, header) in group.chunks_exact(Q::TILE_BYTES).zip(headers) {
         let (halves, small) =
@@ -86,16 +97,17 @@ fn read_headers<S: Simd, Q: Quantised>(group: &[u8], headers: &mut Vec<SuperHead
                 minimum.store(&mut header.minima[vector]);
             }
         }
-        if Q::HAS_MINIMUM {
-            unpack_sixes(small.as_chunks().0, &mut header.small);
-        } else {
-            header.small.as_flattened_mut().copy_from_slice(small);
+        let small = small.as_chunks().0;
+        match (Q::HAS_MINIMUM, parts::<Q>()) {
+            (true, 1) => unpack_sixes(small, &mut header.small),
+            (true, _) => unpack_nibbles(small, &mut header.small),
+            (false, _) => header.small[..small.len()].copy_from_slice(small),
         }
     }
 }
 
 /// A block of a tile.
-struct SuperBlock<'a, Q> {
+pub(super) struct SuperBlock<'a, Q> {
     header: &'a SuperHeader,
     weights: &'a [u8],
     index: usize,
@@ -110,13 +122,18 @@ impl<Q> Clone for SuperBlock<'_, Q> {
 
 impl<Q> Copy for SuperBlock<'_, Q> {}
 
+/// Parts of a block with a scale of their own, one or two.
+const fn parts<Q: Quantised>() -> usize {
+    BLOCK_COLUMNS / Q::SCALE_COLUMNS
+}
+
 /// Bytes of a block's packed weights.
 const fn body_bytes<Q: Quantised>() -> usize {
     (Q::TILE_BYTES - Q::HEADER_BYTES) / BLOCKS
 }
 
 #[inline(always)]
-fn block<'a, Q: Quantised>(
+pub(super) fn block<'a, Q: Quantised>(
     group: &'a [u8],
     headers: &'a [SuperHeader],
     index: usize,
@@ -130,12 +147,11 @@ fn block<'a, Q: Quantised>(
 impl<S: Simd, Q: Quantised> Block<S> for SuperBlock<'_, Q> {
     #[inline(always)]
     fn weights(&self, part: usize) -> &[u8] {
-        &self.weights[body_bytes::<Q>() / (BLOCK_COLUMNS / Q::SCALE_COLUMNS) * part..]
+        &self.weights[body_bytes::<Q>() / parts::<Q>() * part..]
     }
     #[inline(always)]
     fn scale(&self, part: usize, vector: usize) -> S::F {
-        let parts = BLOCK_COLUMNS / Q::SCALE_COLUMNS;
-        let small = &self.header.small[self.index * parts + part].as_chunks().0[vector];
+        let small = &self.header.small[self.index * parts::<Q>() + part].as_chunks().0[vector];
         let small = match Q::HAS_MINIMUM {
             true => S::I::load_unsigned(small),
             false => S::I::load_signed(small),
@@ -143,8 +159,9 @@ impl<S: Simd, Q: Quantised> Block<S> for SuperBlock<'_, Q> {
         small.to_f32() * S::F::load(&self.header.scales[vector])
     }
     #[inline(always)]
-    fn minimum(&self, vector: usize) -> S::F {
-        let small = &self.header.small[BLOCKS + self.index].as_chunks().0[vector];
+    fn minimum(&self, part: usize, vector: usize) -> S::F {
+        let index = (BLOCKS + self.index) * parts::<Q>() + part;
+        let small = &self.header.small[index].as_chunks().0[vector];
         S::I::load_unsigned(small).to_f32() * S::F::load(&self.header.minima[vector])
     }
 }

@@ -9,13 +9,9 @@ const TOLERANCE_FLOATING: f64 = 3e-6;
 /// The same for the quantised types: sums of up to 24 blocks (48 parts in Q6_K).
 const TOLERANCE_QUANTISED: f64 = 5e-7;
 
-/// The same for IQ4_XS, whose products of two scales are rounded to half precision.
-const TOLERANCE_PRODUCTS: f64 = 5e-4;
-
 fn tolerance(weights_type: WeightsType) -> f64 {
     match weights_type {
         WeightsType::F32 | WeightsType::F16 | WeightsType::BF16 => TOLERANCE_FLOATING,
-        WeightsType::IQ4_XS => TOLERANCE_PRODUCTS,
         _ => TOLERANCE_QUANTISED,
     }
 }
@@ -30,6 +26,7 @@ fn halves(weights_type: WeightsType) -> &'static [usize] {
         | WeightsType::Q8_0
         | WeightsType::IQ4_NL
         | WeightsType::IQ4_XS => &[0],
+        WeightsType::Q2_K => &[80, 82],
         WeightsType::Q3_K => &[108],
         WeightsType::Q4_1 | WeightsType::Q5_1 | WeightsType::Q4_K | WeightsType::Q5_K => &[0, 2],
         WeightsType::Q6_K => &[208],
@@ -74,6 +71,7 @@ fn widen(weights_type: WeightsType, block: &[u8]) -> Vec<f64> {
                 sign * value * scale
             })
         }
+        WeightsType::Q2_K => widen_twos(block),
         WeightsType::Q3_K => widen_threes(block),
         WeightsType::Q4_0 => nibbles(&block[2..], &|nibble| (nibble - 8.0) * half(block)),
         WeightsType::Q4_1 => {
@@ -98,6 +96,21 @@ fn step(index: f64) -> f64 {
         69.0, 89.0, 113.0,
     ];
     steps[index as usize]
+}
+
+/// `dequantize_row_q2_K`: 128 columns at a time, of which 32 columns share their bytes with those
+/// 32, 64 and 96 columns later.
+fn widen_twos(block: &[u8]) -> Vec<f64> {
+    let (small, low) = (&block[..16], &block[16..80]);
+    (0..256)
+        .map(|column| {
+            let (half_block, run, place) = (column / 128, column % 128 / 32, column % 32);
+            let weight = low[32 * half_block + place] / 4u8.pow(run as u32) % 4;
+            let small = small[column / 16];
+            let minimum = half(&block[82..]) * f64::from(small / 16);
+            half(&block[80..]) * f64::from(small % 16) * f64::from(weight) - minimum
+        })
+        .collect()
 }
 
 /// `dequantize_row_q3_K`: 128 columns at a time, of which 32 columns share their bytes with those
@@ -448,12 +461,7 @@ fn rows_widen_to_what_was_pushed_in_pieces_of_any_size() {
                 matrix.row(row, &mut out);
                 for (out, expected) in out.iter().zip(case.widened(row)) {
                     let what = format!("{:?}, row {row}", case.weights_type);
-                    let tolerance = if case.weights_type == WeightsType::IQ4_XS {
-                        TOLERANCE_PRODUCTS
-                    } else {
-                        1e-7
-                    };
-                    assert_close(*out, expected, expected.abs().max(1.0), tolerance, &what);
+                    assert_close(*out, expected, expected.abs().max(1.0), 1e-7, &what);
                 }
             }
         }
@@ -476,7 +484,7 @@ fn the_layout_is_that_of_its_version() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
-    assert_eq!((LAYOUT_VERSION, hash), (1, 10_430_978_963_230_223_528));
+    assert_eq!((LAYOUT_VERSION, hash), (2, 18_081_272_980_726_489_117));
 }
 
 #[test]
@@ -535,13 +543,14 @@ fn all_lists_every_type() {
             WeightsType::Q5_0 => 5,
             WeightsType::Q5_1 => 6,
             WeightsType::Q8_0 => 7,
-            WeightsType::Q3_K => 8,
-            WeightsType::Q4_K => 9,
-            WeightsType::Q5_K => 10,
-            WeightsType::Q6_K => 11,
-            WeightsType::IQ4_NL => 12,
-            WeightsType::IQ4_XS => 13,
-            WeightsType::MXFP4 => 14,
+            WeightsType::Q2_K => 8,
+            WeightsType::Q3_K => 9,
+            WeightsType::Q4_K => 10,
+            WeightsType::Q5_K => 11,
+            WeightsType::Q6_K => 12,
+            WeightsType::IQ4_NL => 13,
+            WeightsType::IQ4_XS => 14,
+            WeightsType::MXFP4 => 15,
         };
         assert_eq!(index, expected);
     }
@@ -560,6 +569,8 @@ fn memory_is_the_files_size_for_full_groups() {
         (WeightsType::Q4_K, 144 * 16 * 2),
         (WeightsType::Q5_K, 176 * 16 * 2),
         (WeightsType::Q6_K, 210 * 16 * 2),
+        (WeightsType::IQ4_NL, 18 * 16 * 16),
+        (WeightsType::MXFP4, 17 * 16 * 16),
     ] {
         let matrix = Case::random(weights_type, 16, 512, &mut Random(9)).matrix();
         assert_eq!(matrix.bytes(), bytes, "{weights_type:?}");
