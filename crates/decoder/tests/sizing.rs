@@ -72,7 +72,7 @@ fn weights_are_told_for_every_instance() {
             let meeting = Arc::new(Meeting::new(size));
             for rank in 0..size {
                 let exchange = Loading(Arc::clone(&meeting), rank);
-                let decoder = Decoder::load_share(&gguf, &model.file, OPTIONS, Some(exchange));
+                let decoder = Decoder::load_share(&gguf, &model.file, &[], OPTIONS, Some(exchange));
                 let held = decoder.expect("a model").weights_bytes();
                 let [short, long] = [64, 128].map(|context_tokens| {
                     bytes(&gguf, Options { context_tokens, ..OPTIONS }, size)[rank]
