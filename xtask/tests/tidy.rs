@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trefoil-contract", &[]),
     ("trefoil-gguf", &[]),
     ("trefoil-kernels", &[]),
+    ("trefoil-remote", &[]),
     ("trefoil-settings", &["trefoil-contract"]),
     ("trefoil-tokenizer", &["trefoil-gguf"]),
     ("trefoil-generation", &["trefoil-contract", "trefoil-settings", "trefoil-tokenizer"]),
