@@ -12,7 +12,8 @@ use crate::partition::Partition;
 /// that much more than the window. Behind an answer, a dialogue goes on a few tokens earlier.
 const CUT_TOKENS: usize = 2 * PAGE_TOKENS;
 
-const PURPOSE: &str = "the KV cache; lower `context-tokens` or `sequences-max`";
+const PURPOSE: &str = "the KV cache of a sequence; lower `context-tokens` or `sequences-max`, or set \
+                       `cpu.kv-cache-type` to `q8`";
 
 /// Keys and values of all sequences. Memory is taken as sequences grow, and given back where
 /// sliding windows have moved on.
@@ -27,6 +28,10 @@ pub(crate) struct Cache {
     groups: Vec<usize>,
     head_length: usize,
     cache_type: CacheType,
+}
+
+fn out_of_memory(needed_bytes: u64) -> Error {
+    Error::OutOfMemory { needed_bytes, purpose: PURPOSE.to_owned() }
 }
 
 #[derive(Default)]
@@ -97,22 +102,24 @@ impl Cache {
     pub(crate) fn reserve(&mut self, sequence: usize, tokens: usize) -> Result<()> {
         let heads_count = self.has_window.len() * self.groups.len();
         let needed_tokens = self.tokens[sequence] as usize + tokens;
-        // Keys and values, in u64: a product that memory cannot hold still has a size to report.
-        let token_bytes = (heads_count as u64)
-            .saturating_mul(self.cache_type.token_bytes(self.head_length) as u64);
-        let out_of_memory = || Error::OutOfMemory {
-            needed_bytes: token_bytes.saturating_mul(needed_tokens as u64),
-            purpose: PURPOSE.to_owned(),
-        };
-        let heads = &mut self.sequences[sequence].heads;
+        let Sequence { heads, first } = &mut self.sequences[sequence];
         if heads.is_empty() {
-            heads.try_reserve_exact(heads_count).map_err(|_| out_of_memory())?;
+            let bytes = heads_count * size_of::<HeadCache>();
+            heads.try_reserve_exact(heads_count).map_err(|_| out_of_memory(bytes as u64))?;
             heads.extend(
                 (0..heads_count).map(|_| HeadCache::new(self.head_length, self.cache_type)),
             );
         }
         for head in heads {
-            head.reserve(needed_tokens).map_err(|_| out_of_memory())?;
+            head.reserve(needed_tokens).map_err(|_| {
+                let pages = |first: usize| (needed_tokens - first).div_ceil(PAGE_TOKENS) as u64;
+                let pages = self.has_window.iter().map(|has_window| match has_window {
+                    true => pages(*first),
+                    false => pages(0),
+                });
+                let pages = pages.sum::<u64>() * self.groups.len() as u64;
+                out_of_memory(HeadCache::bytes_of(self.head_length, self.cache_type, pages))
+            })?;
         }
         Ok(())
     }
@@ -253,7 +260,7 @@ mod tests {
             ..EMPTY
         };
         let error = Error::OutOfMemory {
-            needed_bytes: (head_length as u64 * 8).saturating_mul(3),
+            needed_bytes: HeadCache::bytes_of(head_length, CacheType::F32, 1),
             purpose: PURPOSE.to_owned(),
         };
         assert_eq!(cache.reserve(0, 3), Err(error));
