@@ -48,6 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "trefoil-contract",
             "trefoil-gguf",
             "trefoil-host",
+            "trefoil-hub",
             "trefoil-settings",
         ],
     ),

@@ -5,6 +5,7 @@ use std::io;
 
 use trefoil_compose::{ComposeError, OutputError, PackError};
 use trefoil_host::{CacheError, CallError, Failure, LoadError};
+use trefoil_hub::{ModelsError, PullError};
 
 use crate::session::Session;
 
@@ -29,6 +30,10 @@ Exit codes:
 Environment:
   TREFOIL_CACHE  folder for native code, compositions and models
                  [default: trefoil in the user's cache folder]
+  HF_TOKEN       token of Hugging Face, for `pull`; sent to the hub alone
+  HF_ENDPOINT    address of another hub that speaks its protocol
+  HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE
+                 proxies, and certificates in place of the built-in ones, for `pull`
   NO_COLOR       no colours";
 
 /// Wrong usage that only shows after parsing.
@@ -76,11 +81,15 @@ fn code_of(error: &anyhow::Error, session: &Session) -> i32 {
             || matches!(cause.downcast_ref(), Some(PackError::Output(OutputError::Cancelled)))
             || matches!(cause.downcast_ref(), Some(ComposeError::Output(OutputError::Cancelled)))
             || matches!(cause.downcast_ref(), Some(CacheError::Interrupted))
-            || matches!(cause.downcast_ref(), Some(LoadError::Interrupted));
+            || matches!(cause.downcast_ref(), Some(LoadError::Interrupted))
+            || matches!(cause.downcast_ref(), Some(ModelsError::Cancelled))
+            || cause.downcast_ref().is_some_and(PullError::is_cancelled);
         if cancelled {
             return INTERRUPTED;
         }
-        if cause.downcast_ref::<UsageError>().is_some() {
+        let wrong_name = matches!(cause.downcast_ref(), Some(PullError::Reference(_)))
+            || matches!(cause.downcast_ref(), Some(ModelsError::Reference(_)));
+        if wrong_name || cause.downcast_ref::<UsageError>().is_some() {
             return USAGE;
         }
     }

@@ -6,6 +6,7 @@ mod composition;
 mod exit;
 mod fields;
 mod flags;
+mod hub;
 mod instances;
 mod messages;
 mod parts;

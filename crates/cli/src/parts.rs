@@ -10,6 +10,7 @@ use trefoil_compose::{Component, Model, Models, PackOptions, Role, model_files};
 use trefoil_contract::Setting;
 use trefoil_host::{Sha256Hex, sha256_of_bytes, sha256_of_file};
 
+use crate::hub;
 use crate::session::Session;
 use crate::terminal::Meter;
 
@@ -18,9 +19,6 @@ const MODEL_FILE_PATH_BYTES_MAX: usize = 4096 - 24 - 1;
 
 /// Precedes the path inside the `file` model component.
 const MODEL_FILE_MARKER: &[u8; 24] = b"trefoil:model-file-path\0";
-
-/// Where `cargo xtask demo` puts the model that `smollm2` stands for.
-const SMOLLM2: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
 /// An engine that comes with Trefoil, or a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,15 +160,12 @@ pub(crate) enum ModelSource {
 }
 
 impl ModelSource {
-    /// Looks at what `text` names. `smollm2` names the cached model.
+    /// Looks at what `text` names: a file, or else a model in the cache.
     pub(crate) fn find(text: &str, session: &Session) -> Result<Self> {
         if let Some(path) = text.strip_prefix("file:") {
             return Ok(ModelSource::AtRunTime(path.into()));
         }
-        let path = match text {
-            "smollm2" if !Path::new(text).exists() => smollm2(session)?,
-            path => path.into(),
-        };
+        let path = hub::file_or_model(text, session)?;
         match magic(&path)? {
             Magic::Gguf => return Ok(ModelSource::Gguf(path)),
             Magic::Wasm => {}
@@ -284,18 +279,6 @@ pub(crate) fn digest(path: &Path, session: &Session) -> Result<Sha256Hex> {
         bar.finish_and_clear();
     }
     digest.with_context(|| format!("cannot read `{}`", path.display()))
-}
-
-fn smollm2(session: &Session) -> Result<PathBuf> {
-    let path = session.cache()?.model(SMOLLM2);
-    if !path.exists() {
-        bail!(
-            "`smollm2` is not in the cache (`{}`); `cargo xtask demo` fetches it, or give a .gguf \
-             file",
-            path.display()
-        );
-    }
-    Ok(path)
 }
 
 fn bundled(name: &str, bytes: &'static [u8]) -> Result<Component> {

@@ -84,6 +84,25 @@ impl Terminal {
         self.bars.add(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
     }
 
+    /// A bar over bytes that come from elsewhere, some of which are here already.
+    pub(crate) fn transfer(&self, what: &str, done: u64, total_bytes: u64) -> ProgressBar {
+        let style = ProgressStyle::with_template(
+            "{msg:<30!} {wide_bar} {bytes:>11} of {total_bytes} {binary_bytes_per_sec:>12}, {eta} left",
+        );
+        let bar = ProgressBar::new(total_bytes).with_message(what.to_owned());
+        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = self.bars.add(bar.with_position(done));
+        // What is here already says nothing of the speed: it is counted, and then forgotten.
+        bar.tick();
+        bar.reset_eta();
+        bar
+    }
+
+    /// Whether bars are seen.
+    pub(crate) fn shows_bars(&self) -> bool {
+        !self.bars.is_hidden()
+    }
+
     /// A spinner, for work that cannot tell how far it is.
     pub(crate) fn spinner(&self, what: &str) -> ProgressBar {
         let style = ProgressStyle::with_template("{msg:<22} {spinner} {elapsed}");

@@ -26,7 +26,8 @@ const INPUT_BYTES_MAX: u64 = 1 << 30;
 /// The model, and how answers are written.
 #[derive(Args)]
 pub(crate) struct WindowFlags {
-    /// A .gguf file, a model component, file:PATH, or a composition
+    /// The name of a model (`trefoil models`), a .gguf file, a model component, file:PATH, or a
+    /// composition
     model: String,
     /// Which model, where there are several
     #[arg(long = "model", id = "model-name", value_name = "NAME")]

@@ -142,12 +142,12 @@ fn completions_know_the_commands() {
 }
 
 #[test]
-fn a_missing_smollm2_names_the_command_that_fetches_it() {
+fn a_missing_smollm2_names_the_command_that_brings_it() {
     let place = Place::new();
     let mut command = place.command(&["chat", "-p", "hi"]);
     command.env("TREFOIL_CACHE", place.path("cache"));
     let ended: support::Ended = command.output().expect("starts").into();
-    ended.failed(1, &["`smollm2`", "`cargo xtask demo`"]);
+    ended.failed(1, &["`smollm2`", "`trefoil pull smollm2` brings it"]);
 }
 
 #[test]

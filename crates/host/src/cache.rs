@@ -116,9 +116,10 @@ impl Cache {
         self.root.join("compiled").join(format!("{key}.cwasm"))
     }
 
-    /// Where a downloaded model of this file name is expected.
-    pub fn model(&self, file_name: &str) -> PathBuf {
-        self.root.join("models").join(file_name)
+    /// The folder of downloaded models, which need not exist. They cannot be made again, so that
+    /// nothing here touches them.
+    pub fn models(&self) -> PathBuf {
+        self.root.join("models")
     }
 
     /// Writes a file as a whole or not at all.
@@ -254,7 +255,7 @@ mod tests {
     fn cleaning_removes_derived_files_and_keeps_models() {
         let folder = folder();
         let cache = Cache::open(folder.path().join("c")).expect("opens");
-        let model = cache.model("m.gguf");
+        let model = cache.models().join("m.gguf");
         fs::create_dir_all(model.parent().expect("has a parent")).expect("makes models");
         fs::write(&model, b"model").expect("writes");
         cache.write(&cache.compiled("k"), b"code", &Interrupt::new()).expect("writes");

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::Read;
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -102,13 +103,15 @@ impl<'a> Request<'a> {
 }
 
 impl Client {
+    /// `authorities` is a file with certificates in place of the built-in ones.
     pub(crate) fn new(
         allow_http: bool,
+        authorities: Option<&Path>,
         retry: Retry,
         cancelled: Cancelled,
     ) -> Result<Self, ClientError> {
-        let tls = match std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
-            Some(path) => TlsConfig::builder().root_certs(certificates(path.as_ref())?).build(),
+        let tls = match authorities {
+            Some(path) => TlsConfig::builder().root_certs(certificates(path)?).build(),
             None => TlsConfig::default(),
         };
         let agent: Agent = Agent::config_builder()
@@ -318,7 +321,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// Certificates of authorities in place of the built-in ones.
-fn certificates(path: &std::path::Path) -> Result<RootCerts, ClientError> {
+fn certificates(path: &Path) -> Result<RootCerts, ClientError> {
     let error = |problem: String| ClientError::Certificates { path: path.into(), problem };
     let pem = std::fs::read(path).map_err(|source| error(source.to_string()))?;
     let mut found = Vec::new();

@@ -1,10 +1,152 @@
-//! What can go wrong between us and a server.
+//! What can go wrong between a name and a file in the cache.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::cached::ModelsError;
+use crate::digest::Digest;
+use crate::reference::ReferenceError;
+
+/// Why a model could not be pulled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PullError {
+    /// The name is a reference, and wrong.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// The cache, or the name is not one.
+    #[error(transparent)]
+    Models(#[from] ModelsError),
+    /// The server.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A file.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// The source has no such file.
+    #[error("`{place}` has no file to pull: {problem}")]
+    NoFile {
+        /// The repository or artifact.
+        place: String,
+        /// What it has.
+        problem: String,
+    },
+    /// An address that is made of the reference, or `HF_ENDPOINT`, is none.
+    #[error("`{address}` is not an address to download from: {problem}")]
+    Endpoint {
+        /// The address.
+        address: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The hub has another file than the one that was asked for.
+    #[error(
+        "`{source_name}` is another file now: the hub gives its SHA-256 as {found}, expected \
+         {expected}; to have it nevertheless, `trefoil pull {source_name}`"
+    )]
+    Changed {
+        /// The reference.
+        source_name: String,
+        /// What the hub says.
+        found: Digest,
+        /// What was to come.
+        expected: Digest,
+    },
+    /// One digest for several files.
+    #[error("a SHA-256 cannot be given for a model of {count} files")]
+    OneDigest {
+        /// How many there are.
+        count: usize,
+    },
+}
+
+impl PullError {
+    /// Whether the user wanted to end.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(
+            self,
+            PullError::Client(ClientError::Cancelled)
+                | PullError::Download(DownloadError::Client(ClientError::Cancelled))
+                | PullError::Models(ModelsError::Cancelled)
+        )
+    }
+}
+
+/// Why a file could not be downloaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DownloadError {
+    /// The server.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// What came has another digest.
+    #[error(
+        "`{address}` is not what it should be: its SHA-256 is {found}, expected {expected}; what \
+         came was removed"
+    )]
+    Digest {
+        /// From where.
+        address: String,
+        /// What came.
+        found: Digest,
+        /// What was to come.
+        expected: Digest,
+    },
+    /// The server's file has another size than its hub says.
+    #[error("`{address}` has {found} bytes, expected {expected}")]
+    Size {
+        /// From where.
+        address: String,
+        /// What the server says.
+        found: u64,
+        /// What the hub says.
+        expected: u64,
+    },
+    /// The server does not say how long the file is, or it is absurdly short or long.
+    #[error("`{address}` {problem}")]
+    Length {
+        /// From where.
+        address: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Something else than a model.
+    #[error("`{address}` is not a GGUF file: it begins with `{head}`")]
+    NotGguf {
+        /// From where.
+        address: String,
+        /// The first bytes, as far as they can be printed.
+        head: String,
+    },
+    /// The disk has not enough room, or had not.
+    #[error(
+        "no room on the disk for `{}`: {needed} bytes are to come{}; free some and pull again, \
+         which goes on from there, or set `TREFOIL_CACHE` to a folder elsewhere",
+        path.display(),
+        free.map(|bytes| format!(", {bytes} are free")).unwrap_or_default()
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that are still to come.
+        needed: u64,
+        /// Bytes that may be written.
+        free: Option<u64>,
+    },
+    /// The file system.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +237,7 @@ pub enum ClientError {
         /// What is wrong.
         problem: String,
     },
-    /// `SSL_CERT_FILE` names something else.
+    /// The file of certificates, which `SSL_CERT_FILE` names, is something else.
     #[error("cannot use the certificates of `SSL_CERT_FILE`, `{}`: {problem}", path.display())]
     Certificates {
         /// The file.

@@ -8,6 +8,7 @@
 #![deny(missing_docs)]
 
 mod address;
+mod cached;
 mod catalogue;
 mod client;
 mod digest;
@@ -19,6 +20,7 @@ mod lock;
 mod models;
 mod oci;
 mod offer;
+mod partial;
 mod progress;
 mod pull;
 mod record;
@@ -26,15 +28,16 @@ mod reference;
 mod split;
 
 pub use address::Address;
+pub use cached::{CachedFile, CachedModel, ModelsError, Removed, Verdict};
 pub use catalogue::{CATALOGUE, Entry, entry};
 pub use client::Retry;
 pub use digest::Digest;
 pub use disk::{Disk, RealDisk};
-pub use download::{DownloadError, FILE_BYTES_MAX};
-pub use failure::ClientError;
+pub use download::FILE_BYTES_MAX;
+pub use failure::{ClientError, DownloadError, PullError};
 pub use hugging_face::QUANTISATIONS;
-pub use models::{CachedFile, CachedModel, Models, ModelsError, Removed, Verdict, can_be_pulled};
+pub use models::{Models, can_be_pulled};
 pub use progress::{Cancelled, Event, Progress};
-pub use pull::{Hub, PullError, Pulled, PulledFile};
+pub use pull::{Hub, Pulled, PulledFile};
 pub use reference::{Pick, Reference, ReferenceError};
 pub use split::Split;

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::cached::{CachedFile, CachedModel, ModelsError, Removed, Verdict, has_suffix, io_error};
 use crate::catalogue::{self, CATALOGUE, Entry};
 use crate::digest::Digest;
 use crate::hugging_face::choose;
 use crate::lock::Lock;
 use crate::record::Record;
-use crate::reference::{Pick, Reference, ReferenceError};
+use crate::reference::{Pick, Reference};
 use crate::split::Split;
 
 /// Most folders inside one another that are looked into.
@@ -29,135 +30,6 @@ const LOCKS: &str = ".gguf.lock";
 #[derive(Debug, Clone)]
 pub struct Models {
     folder: PathBuf,
-}
-
-/// A model in the cache.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct CachedModel {
-    /// What one types for it: a name of the catalogue, else where it came from, else its file.
-    pub name: String,
-    /// The reference that it was pulled from; none if it was put there otherwise.
-    pub source: Option<String>,
-    /// The commit or manifest.
-    pub revision: Option<String>,
-    /// As the source names it.
-    pub license: Option<String>,
-    /// One or, if split, several, in order.
-    pub files: Vec<CachedFile>,
-    /// When it was pulled; for others, when the file was changed last.
-    pub pulled: Option<SystemTime>,
-    /// When a command used it last, as far as that is known.
-    pub used: Option<SystemTime>,
-    /// Whether all files are there.
-    pub complete: bool,
-}
-
-/// A file of a model in the cache.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct CachedFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// In bytes, on the disk; 0 if it is not there.
-    pub size: u64,
-    /// As it was when it was pulled; for others that of the catalogue, if it has the file.
-    pub sha256: Option<Digest>,
-}
-
-/// Why the cache of models does not do something.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ModelsError {
-    /// The name is a reference and wrong.
-    #[error(transparent)]
-    Reference(#[from] ReferenceError),
-    /// A name that can be pulled, and was not.
-    #[error("`{name}` is not in the cache; `trefoil pull {name}` brings it")]
-    Absent {
-        /// The name.
-        name: String,
-    },
-    /// A name that nothing has.
-    #[error(
-        "there is no model `{name}`{}; `trefoil models` lists those in the cache, `trefoil models \
-         catalogue` those that can be pulled by name",
-        did_you_mean(similar)
-    )]
-    Unknown {
-        /// The name.
-        name: String,
-        /// Names like it.
-        similar: Vec<&'static str>,
-    },
-    /// A name that several models have.
-    #[error("`{name}` stands for {}: give one of these", list(models))]
-    Ambiguous {
-        /// The name.
-        name: String,
-        /// Better ones.
-        models: Vec<String>,
-    },
-    /// Another process pulls it.
-    #[error("`{name}` is being pulled by another process; try again when that has ended")]
-    Busy {
-        /// The model.
-        name: String,
-    },
-    /// The file system.
-    #[error("cannot {action} `{}`", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The user wanted to end.
-    #[error("interrupted")]
-    Cancelled,
-}
-
-fn did_you_mean(similar: &[&str]) -> String {
-    let names: Vec<_> = similar.iter().map(|name| format!("`{name}`")).collect();
-    if names.is_empty() { String::new() } else { format!(" (there are {})", names.join(", ")) }
-}
-
-fn list(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
-}
-
-/// What verifying a file found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Verdict {
-    /// The digest is the recorded one.
-    Intact,
-    /// It is not.
-    Damaged {
-        /// What was recorded.
-        expected: Digest,
-        /// What is there.
-        found: Digest,
-    },
-    /// The file is not there.
-    Missing,
-    /// Nothing is recorded to compare with.
-    Unrecorded {
-        /// What is there.
-        found: Digest,
-    },
-}
-
-/// What was removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// Number of files, whole or partial; records are not counted.
-    pub files: u64,
-    /// Bytes together.
-    pub bytes: u64,
 }
 
 impl Models {
@@ -257,14 +129,14 @@ impl Models {
         let lock = self.lock(&first.path, &model.name)?;
         // The record goes last, so that what could not be removed is still listed.
         for file in &model.files {
-            removed.file(&file.path)?;
+            removed.remove(&file.path)?;
             for leftover in
-                [crate::download::partial_path(&file.path), crate::download::state_path(&file.path)]
+                [crate::partial::partial_path(&file.path), crate::partial::state_path(&file.path)]
             {
-                removed.file(&leftover)?;
+                removed.remove(&leftover)?;
             }
         }
-        removed.file(&Record::path(&first.path))?;
+        removed.remove(&Record::path(&first.path))?;
         drop(lock);
         self.remove_empty_folders(&first.path);
         Ok(removed)
@@ -301,7 +173,7 @@ impl Models {
             // Somebody's lock, and what it guards, are not touched.
             let Ok(lock) = self.lock(&first, name) else { continue };
             if !is_lock {
-                removed.file(&path)?;
+                removed.remove(&path)?;
             }
             drop(lock);
             self.remove_empty_folders(&path);
@@ -338,7 +210,7 @@ impl Models {
     pub(crate) fn forget_if_empty(&self, first: &Path) {
         let Some(model) = self.recorded(first) else { return };
         let is_there = |file: &CachedFile| {
-            file.path.exists() || crate::download::partial_path(&file.path).exists()
+            file.path.exists() || crate::partial::partial_path(&file.path).exists()
         };
         if !model.files.iter().any(is_there) {
             let _ = fs::remove_file(Record::path(first));
@@ -408,7 +280,7 @@ impl Models {
             name: entry.map_or(record.source.clone(), |entry| entry.name.into()),
             files,
             pulled: record.pulled(),
-            used: Record::used(first),
+            used: record.pulled.and_then(|_| Record::used(first)),
             complete,
             revision: record.revision,
             license: record.license,
@@ -487,47 +359,6 @@ impl Models {
     }
 }
 
-impl CachedModel {
-    /// Bytes of all files.
-    pub fn size(&self) -> u64 {
-        self.files.iter().map(|file| file.size).sum()
-    }
-
-    fn is_called(&self, name: &str) -> bool {
-        let file = &self.files[0].path;
-        let is_name = |part: Option<&std::ffi::OsStr>| {
-            part.and_then(|it| it.to_str()).is_some_and(|it| it.eq_ignore_ascii_case(name))
-        };
-        self.name == name || is_name(file.file_name()) || is_name(file.file_stem())
-    }
-
-    /// A name that no other model has.
-    fn unique_name(&self) -> String {
-        self.source.clone().unwrap_or_else(|| self.files[0].path.display().to_string())
-    }
-}
-
-impl Removed {
-    fn file(&mut self, path: &Path) -> Result<(), ModelsError> {
-        let size = fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
-        match fs::remove_file(path) {
-            Ok(()) if has_suffix(path, ".gguf") || has_suffix(path, ".partial") => {
-                self.add(Removed { files: 1, bytes: size });
-            }
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(io_error("remove", path, source)),
-        }
-        Ok(())
-    }
-
-    /// Counts more.
-    pub fn add(&mut self, other: Removed) {
-        self.files += other.files;
-        self.bytes += other.bytes;
-    }
-}
-
 /// Whether `trefoil pull` knows what to do with a name.
 pub fn can_be_pulled(name: &str) -> bool {
     catalogue::entry(name).is_some() || matches!(Reference::parse(name), Ok(Some(_)))
@@ -547,12 +378,4 @@ fn first_of(name: &str) -> Option<PathBuf> {
     let file = &name[..end];
     let first = Split::of(file).and_then(|split| split.names().next());
     Some(first.unwrap_or_else(|| file.into()).into())
-}
-
-fn has_suffix(path: &Path, suffix: &str) -> bool {
-    path.to_str().is_some_and(|name| name.to_ascii_lowercase().ends_with(suffix))
-}
-
-fn io_error(action: &'static str, path: &Path, source: io::Error) -> ModelsError {
-    ModelsError::Io { action, path: path.into(), source }
 }

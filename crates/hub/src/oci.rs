@@ -9,10 +9,9 @@ use serde::Deserialize;
 use crate::address::{Address, encode_path};
 use crate::client::{Client, Request};
 use crate::digest::Digest;
-use crate::failure::ClientError;
+use crate::failure::{ClientError, PullError};
 use crate::offer::{Offer, RemoteFile};
 use crate::progress::{Event, Progress};
-use crate::pull::PullError;
 use crate::reference::{Reference, is_gguf_path};
 use crate::split::{FILES_MAX, Split};
 

@@ -7,20 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::Address;
+use crate::cached::ModelsError;
 use crate::catalogue::{self, Entry};
 use crate::client::{Client, Retry};
 use crate::digest::Digest;
 use crate::disk::{Disk, RealDisk};
-use crate::download::{Download, DownloadError};
-use crate::failure::ClientError;
+use crate::download::Download;
+use crate::failure::{ClientError, DownloadError, PullError};
 use crate::hugging_face::{Endpoint, Repository};
 use crate::lock::Lock;
-use crate::models::{Models, ModelsError};
+use crate::models::Models;
 use crate::oci::Artifact;
 use crate::offer::{Offer, RemoteFile, of_address};
 use crate::progress::{Cancelled, Event, Progress};
 use crate::record::{Record, RecordedFile, now};
-use crate::reference::{Pick, Reference, ReferenceError};
+use crate::reference::{Pick, Reference};
 
 /// The hub unless `HF_ENDPOINT` names another.
 const HUGGING_FACE: &str = "https://huggingface.co";
@@ -35,6 +36,9 @@ pub struct Hub {
     token: Option<String>,
     /// Addresses without encryption are fine, not only those of this machine.
     pub allow_http: bool,
+    /// A file of certificates in PEM form that are trusted in place of the built-in ones (those of
+    /// Mozilla).
+    pub authorities: Option<PathBuf>,
     /// When and how often requests are repeated.
     pub retry: Retry,
     /// Where files are written.
@@ -70,74 +74,9 @@ pub struct PulledFile {
     pub sha256: Digest,
 }
 
-/// Why a model could not be pulled.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PullError {
-    /// The name is a reference, and wrong.
-    #[error(transparent)]
-    Reference(#[from] ReferenceError),
-    /// The cache, or the name is not one.
-    #[error(transparent)]
-    Models(#[from] ModelsError),
-    /// The server.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// A file.
-    #[error(transparent)]
-    Download(#[from] DownloadError),
-    /// The source has no such file.
-    #[error("`{place}` has no file to pull: {problem}")]
-    NoFile {
-        /// The repository or artifact.
-        place: String,
-        /// What it has.
-        problem: String,
-    },
-    /// An address that is made of the reference, or `HF_ENDPOINT`, is none.
-    #[error("`{address}` is not an address to download from: {problem}")]
-    Endpoint {
-        /// The address.
-        address: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// The hub has another file than the one that was asked for.
-    #[error(
-        "`{source_name}` is another file now: the hub gives its SHA-256 as {found}, expected \
-         {expected}; to have it nevertheless, `trefoil pull {source_name}`"
-    )]
-    Changed {
-        /// The reference.
-        source_name: String,
-        /// What the hub says.
-        found: Digest,
-        /// What was to come.
-        expected: Digest,
-    },
-    /// One digest for several files.
-    #[error("a SHA-256 cannot be given for a model of {count} files")]
-    OneDigest {
-        /// How many there are.
-        count: usize,
-    },
-}
-
-impl PullError {
-    /// Whether the user wanted to end.
-    pub fn is_cancelled(&self) -> bool {
-        matches!(
-            self,
-            PullError::Client(ClientError::Cancelled)
-                | PullError::Download(DownloadError::Client(ClientError::Cancelled))
-                | PullError::Models(ModelsError::Cancelled)
-        )
-    }
-}
-
 impl Hub {
     /// As the environment says: `HF_ENDPOINT` names a mirror, `HF_TOKEN` gives access to gated
-    /// repositories (it is sent to the endpoint alone).
+    /// repositories (it is sent to the endpoint alone), `SSL_CERT_FILE` names [`Hub::authorities`].
     ///
     /// # Errors
     /// [`PullError::Endpoint`] if `HF_ENDPOINT` is not an address.
@@ -146,6 +85,8 @@ impl Hub {
         let endpoint = set("HF_ENDPOINT").unwrap_or_else(|| HUGGING_FACE.into());
         let mut hub = Hub::new(&endpoint, cancelled)?;
         hub.token = set("HF_TOKEN").map(|token| token.trim().to_owned());
+        hub.authorities =
+            std::env::var_os("SSL_CERT_FILE").filter(|it| !it.is_empty()).map(Into::into);
         Ok(hub)
     }
 
@@ -159,6 +100,7 @@ impl Hub {
             endpoint: Address::parse(endpoint.trim()).map_err(error)?,
             token: None,
             allow_http: false,
+            authorities: None,
             retry: Retry::default(),
             disk: Arc::new(RealDisk),
             cancelled,
@@ -196,7 +138,8 @@ impl Hub {
         if let Some(pulled) = job.there(name, progress)? {
             return Ok(pulled);
         }
-        let client = Client::new(self.allow_http, self.retry.clone(), self.cancelled.clone())?;
+        let (authorities, retry) = (self.authorities.as_deref(), self.retry.clone());
+        let client = Client::new(self.allow_http, authorities, retry, self.cancelled.clone())?;
         job.pull(&client, progress)
     }
 }
@@ -220,21 +163,19 @@ impl Job<'_> {
         let never_changes = matches!(self.reference, Reference::Web(_));
         let mut files = Vec::new();
         for file in &model.files {
-            let recorded = match (&file.sha256, &model.source) {
-                (Some(sha256), Some(_)) => sha256.clone(),
-                // Put there by hand: the name alone does not say what it is.
-                _ if self.sha256.is_some() => self.hash(&file.path, file.size, progress)?,
-                _ => return Ok(None),
+            let expected = match &self.sha256 {
+                None if never_changes && model.source.is_some() => file.sha256.as_ref(),
+                pinned => pinned.as_ref().filter(|_| model.files.len() == 1),
             };
-            files.push(PulledFile { path: file.path.clone(), size: file.size, sha256: recorded });
+            let Some(expected) = expected else { return Ok(None) };
+            let sha256 = self.hash(&file.path, file.size, progress)?;
+            if sha256 != *expected {
+                return Ok(None);
+            }
+            files.push(PulledFile { path: file.path.clone(), size: file.size, sha256 });
         }
-        let is_right = match (&self.sha256, files.as_slice()) {
-            (Some(expected), [file]) => file.sha256 == *expected,
-            (Some(_), _) => false,
-            (None, _) => never_changes,
-        };
-        Ok(is_right.then(|| Pulled {
-            source: self.reference.to_string(),
+        Ok(Some(Pulled {
+            source: model.source.unwrap_or_else(|| self.reference.to_string()),
             revision: model.revision,
             license: model.license,
             files,
@@ -393,7 +334,7 @@ impl Job<'_> {
         let left = |file: &RemoteFile| {
             let path = self.path(file);
             let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
-            let there = length(&path).max(length(&crate::download::partial_path(&path)));
+            let there = length(&path).max(length(&crate::partial::partial_path(&path)));
             file.size.unwrap_or(0).saturating_sub(there)
         };
         let needed = offer.files.iter().map(left).fold(0, u64::saturating_add);
@@ -420,13 +361,8 @@ impl Job<'_> {
         if !metadata.is_file() || file.size.is_some_and(|expected| expected != size) {
             return Ok(None);
         }
-        if recorded.size == Some(size)
-            && recorded.sha256.is_some()
-            && (file.sha256.is_none() || recorded.sha256 == file.sha256)
-        {
-            return Ok(Some(recorded.clone()));
-        }
-        let Some(expected) = &file.sha256 else { return Ok(None) };
+        let expected = file.sha256.as_ref().or(recorded.sha256.as_ref());
+        let Some(expected) = expected else { return Ok(None) };
         let found = self.hash(path, size, progress)?;
         let (size, sha256) = (Some(size), Some(found.clone()));
         let there = RecordedFile { name: file.name.clone(), size, sha256 };

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use support::{Place, Reply, Server, Told, content, failed};
+use support::{Place, Told, WebServer, content, failed};
+use trefoil_fixtures::Reply;
 use trefoil_hub::{Digest, PullError};
 
 const SIZE: usize = 300_000;
@@ -15,7 +16,7 @@ const SIZE: usize = 300_000;
 #[test]
 fn a_file_is_downloaded_and_recorded() {
     let body = content(SIZE);
-    let server = Server::new(move |asked| asked.file(&content(SIZE), "a"));
+    let server = WebServer::new(move |asked| asked.file(&content(SIZE), "a"));
     let place = Place::new(&server);
     let pulled = place.pull(&server.url("/x/m.gguf")).expect("works");
     assert_eq!(pulled.received, SIZE as u64);
@@ -33,7 +34,7 @@ fn a_file_is_downloaded_and_recorded() {
 
 #[test]
 fn cut_connections_are_continued_where_they_were_cut() {
-    let server = Server::new(|asked| {
+    let server = WebServer::new(|asked| {
         let reply = asked.file(&content(SIZE), "a");
         if asked.before < 3 { reply.cut_after(70_000) } else { reply }
     });
@@ -51,7 +52,7 @@ fn cut_connections_are_continued_where_they_were_cut() {
 
 #[test]
 fn a_server_that_only_cuts_is_given_up_and_continued_later() {
-    let server = Server::new(|asked| {
+    let server = WebServer::new(|asked| {
         let reply = asked.file(&content(SIZE), "a");
         if asked.before < 4 { reply.cut_after(10) } else { reply }
     });
@@ -70,7 +71,7 @@ fn attempts_that_bring_much_are_not_counted() {
     const LARGE: usize = 12 << 20;
     let body = content(LARGE);
     let digest = Digest::of(&body);
-    let server = Server::new(move |asked| asked.file(&body, "a").cut_after(1 << 20));
+    let server = WebServer::new(move |asked| asked.file(&body, "a").cut_after(1 << 20));
     let place = Place::new(&server);
     let pulled = place.pull(&server.url("/m.gguf")).expect("works");
     assert_eq!(pulled.files[0].sha256, digest);
@@ -79,7 +80,7 @@ fn attempts_that_bring_much_are_not_counted() {
 
 #[test]
 fn a_server_without_ranges_is_asked_for_all_of_it() {
-    let server = Server::new(|asked| {
+    let server = WebServer::new(|asked| {
         let reply = Reply::ok(content(SIZE)).with("ETag", "\"a\"");
         if asked.before == 0 { reply.cut_after(100_000) } else { reply }
     });
@@ -91,6 +92,33 @@ fn a_server_without_ranges_is_asked_for_all_of_it() {
 }
 
 #[test]
+fn without_a_promise_that_nothing_changed_all_of_it_is_asked_for() {
+    for (header, continued) in
+        [("", None), ("W/\"a\"", None), ("\"a\"", Some(100_000)), ("Last-Modified", Some(100_000))]
+    {
+        let server = WebServer::new(move |asked| {
+            let mut reply = asked.file(&content(SIZE), "a");
+            reply.headers.retain(|(name, _)| name != "ETag");
+            reply = match header {
+                "" => reply,
+                "Last-Modified" => reply.with(header, "Wed, 21 Oct 2015 07:28:00 GMT"),
+                etag => reply.with("ETag", etag),
+            };
+            if asked.before == 0 { reply.cut_after(100_000) } else { reply }
+        });
+        let place = Place::new(&server);
+        let pulled = place.pull(&server.url("/m.gguf"));
+        let log = server.log();
+        assert_eq!(log[1].range(), continued, "{header}");
+        if continued.is_some() {
+            assert!(log[1].header("if-range").is_some(), "{header}");
+        }
+        // This server knows no dates, so that it sends all of it.
+        assert_eq!(pulled.expect("works").files[0].sha256, Digest::of(&content(SIZE)));
+    }
+}
+
+#[test]
 fn another_version_on_the_server_is_not_mixed_with_the_first() {
     // With `If-Range`, and on a server that ignores it.
     for ignores in [false, true] {
@@ -99,7 +127,7 @@ fn another_version_on_the_server_is_not_mixed_with_the_first() {
             other[4..].reverse();
             other
         };
-        let server = Server::new(move |asked| match asked.before {
+        let server = WebServer::new(move |asked| match asked.before {
             0 => asked.file(&content(SIZE), "a").cut_after(100_000),
             _ => {
                 let mut asked = asked.clone();
@@ -127,7 +155,7 @@ fn wrong_continuations_begin_anew() {
         "items",
         "",
     ] {
-        let server = Server::new(move |asked| match asked.before {
+        let server = WebServer::new(move |asked| match asked.before {
             0 => asked.file(&content(SIZE), "a").cut_after(100_000),
             1 => Reply::new(206, &content(SIZE)[100_000..]).with("Content-Range", range),
             _ => asked.file(&content(SIZE), "a"),
@@ -141,7 +169,7 @@ fn wrong_continuations_begin_anew() {
 
 #[test]
 fn a_server_that_never_continues_right_is_given_up() {
-    let server = Server::new(|asked| match asked.range() {
+    let server = WebServer::new(|asked| match asked.range() {
         None => asked.file(&content(SIZE), "a").cut_after(100_000),
         Some(_) => Reply::new(206, "x").with("Content-Range", "bytes 0-0/300000"),
     });
@@ -152,7 +180,7 @@ fn a_server_that_never_continues_right_is_given_up() {
 
 #[test]
 fn wrong_bytes_are_refused_and_removed() {
-    let server = Server::new(|asked| asked.file(&content(SIZE), "a"));
+    let server = WebServer::new(|asked| asked.file(&content(SIZE), "a"));
     let place = Place::new(&server);
     let expected = content(SIZE - 1);
     let result = place.pull_as(&server.url("/m.gguf"), &expected);
@@ -164,7 +192,7 @@ fn wrong_bytes_are_refused_and_removed() {
 
 #[test]
 fn what_lies_there_damaged_is_downloaded_anew() {
-    let server = Server::new(|asked| {
+    let server = WebServer::new(|asked| {
         let reply = asked.file(&content(SIZE), "a");
         if asked.before < 4 { reply.cut_after(20_000) } else { reply }
     });
@@ -183,12 +211,12 @@ fn what_lies_there_damaged_is_downloaded_anew() {
 
 #[test]
 fn pages_that_are_no_model_are_known_by_their_first_bytes() {
-    let server = Server::new(|_| Reply::ok("<!DOCTYPE html>\r\n<p>Sign in".repeat(1000)));
+    let server = WebServer::new(|_| Reply::ok("<!DOCTYPE html>\r\n<p>Sign in".repeat(1000)));
     let place = Place::new(&server);
     let result = place.pull(&server.url("/m.gguf"));
     failed(result, &["is not a GGUF file: it begins with `<!DOCTYPE html>"]);
     for short in ["", "G", "GGU"] {
-        let server = Server::new(move |_| Reply::ok(short));
+        let server = WebServer::new(move |_| Reply::ok(short));
         let place = Place::new(&server);
         assert!(place.pull(&server.url("/m.gguf")).is_err(), "{short}");
         assert!(place.files().is_empty(), "{short}");
@@ -198,28 +226,28 @@ fn pages_that_are_no_model_are_known_by_their_first_bytes() {
 #[test]
 fn lengths_that_are_wrong_or_missing_are_refused() {
     let longer =
-        Server::new(|_| Reply { length: Some(SIZE as u64 + 9), ..Reply::ok(content(SIZE)) });
+        WebServer::new(|_| Reply { length: Some(SIZE as u64 + 9), ..Reply::ok(content(SIZE)) });
     let place = Place::new(&longer);
     failed(place.pull(&longer.url("/m.gguf")), &["broke"]);
 
     let shorter =
-        Server::new(|_| Reply { length: Some(SIZE as u64 - 9), ..Reply::ok(content(SIZE)) });
+        WebServer::new(|_| Reply { length: Some(SIZE as u64 - 9), ..Reply::ok(content(SIZE)) });
     let place = Place::new(&shorter);
     let result = place.pull_as(&shorter.url("/m.gguf"), &content(SIZE));
     failed(result, &["is not what it should be"]);
 
-    let none = Server::new(|_| Reply { no_length: true, ..Reply::ok(content(SIZE)) });
+    let none = WebServer::new(|_| Reply { no_length: true, ..Reply::ok(content(SIZE)) });
     let place = Place::new(&none);
     failed(place.pull(&none.url("/m.gguf")), &["does not say how long it is"]);
 
-    let absurd = Server::new(|_| Reply { length: Some(1 << 60), ..Reply::ok(content(SIZE)) });
+    let absurd = WebServer::new(|_| Reply { length: Some(1 << 60), ..Reply::ok(content(SIZE)) });
     let place = Place::new(&absurd);
     failed(place.pull(&absurd.url("/m.gguf")), &["has 1152921504606846976 bytes, more than"]);
 }
 
 #[test]
 fn redirects_are_followed_but_not_without_end_or_to_anywhere() {
-    let server = Server::new(|asked| match asked.target.as_str() {
+    let server = WebServer::new(|asked| match asked.target.as_str() {
         "/loop.gguf" => Reply::redirect("/loop.gguf"),
         "/nowhere.gguf" => Reply::new(302, ""),
         "/file.gguf" => Reply::redirect("file:///etc/passwd"),
@@ -251,12 +279,12 @@ fn statuses_are_told_and_some_are_tried_again() {
         (206, &["no usable answer", "does not say what it continues"], 4),
         (304, &["HTTP status 304"], 1),
     ] {
-        let server = Server::new(move |_| Reply::new(status, ""));
+        let server = WebServer::new(move |_| Reply::new(status, ""));
         let place = Place::new(&server);
         failed(place.pull(&server.url("/m.gguf")), pieces);
         assert_eq!(server.log().len(), requests, "{status}");
     }
-    let server = Server::new(|asked| match asked.before {
+    let server = WebServer::new(|asked| match asked.before {
         0 => Reply::new(500, ""),
         1 => Reply::new(429, "").with("Retry-After", "0"),
         _ => asked.file(&content(SIZE), "a"),
@@ -269,7 +297,7 @@ fn statuses_are_told_and_some_are_tried_again() {
 
 #[test]
 fn a_server_that_asks_for_time_gets_it_within_reason() {
-    let server = Server::new(|asked| match asked.before {
+    let server = WebServer::new(|asked| match asked.before {
         0 => Reply::new(429, "").with("Retry-After", "1"),
         _ => asked.file(&content(SIZE), "a"),
     });
@@ -278,7 +306,7 @@ fn a_server_that_asks_for_time_gets_it_within_reason() {
     place.pull(&server.url("/m.gguf")).expect("works");
     assert!(begin.elapsed() >= Duration::from_secs(1));
 
-    let server = Server::new(|_| Reply::new(429, "").with("Retry-After", "99999"));
+    let server = WebServer::new(|_| Reply::new(429, "").with("Retry-After", "99999"));
     let place = Place::new(&server);
     failed(place.pull(&server.url("/m.gguf")), &["asks to come back in 99999 s"]);
     assert_eq!(server.log().len(), 1);
@@ -287,7 +315,7 @@ fn a_server_that_asks_for_time_gets_it_within_reason() {
 #[test]
 fn what_a_server_says_is_printed_without_control_characters() {
     let said = "no\u{1b}[2J".to_owned() + &"x".repeat(1000);
-    let server = Server::new(move |asked| match asked.target.starts_with("/api/") {
+    let server = WebServer::new(move |asked| match asked.target.starts_with("/api/") {
         true => Reply::new(403, said.clone()),
         false => Reply::new(500, ""),
     });
@@ -298,14 +326,14 @@ fn what_a_server_says_is_printed_without_control_characters() {
 
 #[test]
 fn headers_without_end_are_refused() {
-    let server = Server::new(|_| Reply::ok("GGUF").with("X", "x".repeat(1 << 20)));
+    let server = WebServer::new(|_| Reply::ok("GGUF").with("X", "x".repeat(1 << 20)));
     let place = Place::new(&server);
     failed(place.pull(&server.url("/m.gguf")), &["cannot talk to `127.0.0.1`"]);
 }
 
 #[test]
 fn without_a_server_the_error_says_what_was_wanted_from_where() {
-    let server = Server::new(|_| Reply::ok(""));
+    let server = WebServer::new(|_| Reply::ok(""));
     let url = server.url("/m.gguf");
     let place = Place::new(&server);
     drop(server);
@@ -317,7 +345,7 @@ fn without_a_server_the_error_says_what_was_wanted_from_where() {
 
 #[test]
 fn a_cancelled_pull_is_continued_later() {
-    let server = Server::new(|asked| match asked.before {
+    let server = WebServer::new(|asked| match asked.before {
         0 => Reply { stall: Some(100_000), ..asked.file(&content(SIZE), "a") },
         _ => asked.file(&content(SIZE), "a"),
     });
@@ -339,7 +367,7 @@ fn a_cancelled_pull_is_continued_later() {
 
 #[test]
 fn a_cancellation_during_a_wait_is_heard() {
-    let server = Server::new(|_| Reply::new(429, "").with("Retry-After", "2"));
+    let server = WebServer::new(|_| Reply::new(429, "").with("Retry-After", "2"));
     let mut place = Place::new(&server);
     place.hub.retry.asked_wait_max = Duration::from_secs(9);
     let cancelled = place.cancelled.clone();
@@ -355,7 +383,7 @@ fn a_cancellation_during_a_wait_is_heard() {
 
 #[test]
 fn two_pulls_of_one_model_download_it_once() {
-    let server = Server::new(|asked| {
+    let server = WebServer::new(|asked| {
         std::thread::sleep(Duration::from_millis(200));
         asked.file(&content(SIZE), "a")
     });
@@ -378,7 +406,7 @@ fn two_pulls_of_one_model_download_it_once() {
 
 #[test]
 fn unknown_names_are_told_with_similar_ones() {
-    let server = Server::new(|_| Reply::new(404, ""));
+    let server = WebServer::new(|_| Reply::new(404, ""));
     let place = Place::new(&server);
     failed(place.pull("gemma3:27b"), &["there is no model `gemma3:27b`", "`gemma3:270m`"]);
     assert!(matches!(place.pull("hf:x"), Err(PullError::Reference(_))));

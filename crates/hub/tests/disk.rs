@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use support::{Place, Server, Told, content, failed};
+use support::{Place, Told, WebServer, content, failed};
 use trefoil_hub::{Digest, Disk};
 
 const SIZE: usize = 900_000;
@@ -33,7 +33,7 @@ impl Disk for SmallDisk {
     }
 }
 
-fn place(server: &Server, takes: u64, says: Option<u64>) -> Place {
+fn place(server: &WebServer, takes: u64, says: Option<u64>) -> Place {
     let mut place = Place::new(server);
     place.hub.disk = Arc::new(SmallDisk { takes: takes.into(), says });
     place
@@ -41,22 +41,22 @@ fn place(server: &Server, takes: u64, says: Option<u64>) -> Place {
 
 #[test]
 fn a_file_that_does_not_fit_is_not_begun() {
-    let server = Server::new(|asked| asked.file(&content(SIZE), "a"));
+    let server = WebServer::new(|asked| asked.file(&content(SIZE), "a"));
     let place = place(&server, u64::MAX, Some(1000));
-    let pieces = ["no room on the disk for", "m.gguf`: 900000 bytes are missing and 1000 free"];
+    let pieces = ["no room on the disk for", "m.gguf`: 900000 bytes are to come, 1000 are free"];
     failed(place.pull(&server.url("/m.gguf")), &pieces);
     assert!(!place.files().iter().any(|file| file.ends_with(".gguf")));
 }
 
 #[test]
 fn a_disk_that_fills_up_leaves_what_can_be_continued() {
-    let server = Server::new(|asked| asked.file(&content(SIZE), "a"));
+    let server = WebServer::new(|asked| asked.file(&content(SIZE), "a"));
     let mut place = place(&server, 500_000, None);
     failed(place.pull(&server.url("/m.gguf")), &["no room on the disk", "`TREFOIL_CACHE`"]);
     let partial = place.files().into_iter().find(|file| file.ends_with(".partial"));
     let partial = place.folder.path().join(partial.expect("is there"));
     let there = partial.metadata().expect("is there").len();
-    assert!(there > 0 && there <= 500_000, "{there}");
+    assert_eq!(there, 500_000, "what fitted is kept");
 
     place.hub.disk = Arc::new(trefoil_hub::RealDisk);
     let mut told = Told::default();

@@ -3,7 +3,8 @@
 mod support;
 
 use serde_json::json;
-use support::{Asked, Place, Reply, Server, Told, content, failed};
+use support::{Place, Told, WebServer, content, failed};
+use trefoil_fixtures::{Asked, Reply};
 use trefoil_hub::{Digest, ModelsError, PullError, entry};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -46,7 +47,7 @@ fn hub(asked: &Asked, files: &[(&str, Vec<u8>)]) -> Reply {
 #[test]
 fn a_file_of_a_repository() {
     let files = [("a b/m.gguf", content(SIZE))];
-    let server = Server::new(move |asked| hub(asked, &files));
+    let server = WebServer::new(move |asked| hub(asked, &files));
     let mut place = Place::new(&server);
     place.hub = place.hub.with_token("secret");
     let pulled = place.pull("hf:o/r/a b/m.gguf").expect("works");
@@ -72,7 +73,7 @@ fn a_quantisation_of_a_revision() {
         ("m-Q4_K_M.gguf", content(SIZE)),
         ("README.md", b"x".to_vec()),
     ];
-    let server = Server::new(move |asked| hub(asked, &files));
+    let server = WebServer::new(move |asked| hub(asked, &files));
     let place = Place::new(&server);
     for name in ["hf:o/r@v1:q4_k_m", "hf:o/r@v1"] {
         let pulled = place.pull(name).expect("works");
@@ -95,7 +96,7 @@ fn all_files_of_a_split_model_are_pulled_and_continued() {
     let names = ["m-00001-of-00003.gguf", "m-00002-of-00003.gguf", "m-00003-of-00003.gguf"];
     let files: Vec<_> = names.iter().zip(1..).map(|(name, i)| (*name, content(SIZE * i))).collect();
     let served = files.clone();
-    let server = Server::new(move |asked| match asked.target.contains("cdn/m-00002") {
+    let server = WebServer::new(move |asked| match asked.target.contains("cdn/m-00002") {
         true if asked.before < 4 => hub(asked, &served).cut_after(1000),
         _ => hub(asked, &served),
     });
@@ -122,13 +123,16 @@ fn all_files_of_a_split_model_are_pulled_and_continued() {
 fn what_changed_on_the_hub_is_pulled_again_and_what_did_not_is_not() {
     let version = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(SIZE));
     let served = version.clone();
-    let server = Server::new(move |asked| {
+    let server = WebServer::new(move |asked| {
         let size = served.load(std::sync::atomic::Ordering::SeqCst);
         hub(asked, &[("m.gguf", content(size))])
     });
     let place = Place::new(&server);
-    place.pull("hf:o/r").expect("works");
+    let pulled = place.pull("hf:o/r").expect("works");
     assert_eq!(place.pull("hf:o/r").expect("works").received, 0);
+    // What is there is read: a pull repairs what was damaged since.
+    std::fs::write(&pulled.files[0].path, [0; SIZE]).expect("writes");
+    assert_eq!(place.pull("hf:o/r").expect("works").received, SIZE as u64);
     version.store(SIZE + 1, std::sync::atomic::Ordering::SeqCst);
     let pulled = place.pull("hf:o/r").expect("works");
     assert_eq!(pulled.files[0].sha256, Digest::of(&content(SIZE + 1)));
@@ -138,7 +142,7 @@ fn what_changed_on_the_hub_is_pulled_again_and_what_did_not_is_not() {
 #[test]
 fn bytes_that_are_not_what_the_hub_says_are_refused() {
     let files = [("m.gguf", content(SIZE))];
-    let server = Server::new(move |asked| match asked.target.starts_with("/cdn") {
+    let server = WebServer::new(move |asked| match asked.target.starts_with("/cdn") {
         true => {
             let mut wrong = content(SIZE);
             wrong[SIZE / 2] ^= 1;
@@ -151,7 +155,7 @@ fn bytes_that_are_not_what_the_hub_says_are_refused() {
     assert!(place.files().is_empty());
 
     let files = [("m.gguf", content(SIZE))];
-    let server = Server::new(move |asked| match asked.target.starts_with("/cdn") {
+    let server = WebServer::new(move |asked| match asked.target.starts_with("/cdn") {
         true => asked.file(&content(SIZE + 1), "cdn"),
         false => hub(asked, &files),
     });
@@ -161,7 +165,7 @@ fn bytes_that_are_not_what_the_hub_says_are_refused() {
 
 #[test]
 fn without_digests_in_the_list_the_download_brings_one() {
-    let server = Server::new(|asked| match asked.target.starts_with("/api/") {
+    let server = WebServer::new(|asked| match asked.target.starts_with("/api/") {
         true => Reply::ok(json!({"siblings": [{"rfilename": "m.gguf"}]}).to_string()),
         false => match asked.target.as_str() {
             "/o/r/resolve/main/m.gguf" => Reply::redirect("/cdn")
@@ -191,7 +195,7 @@ fn hubs_that_talk_nonsense_are_refused() {
             "no GGUF files",
         ),
     ] {
-        let server = Server::new(move |_| Reply::ok(document.clone()));
+        let server = WebServer::new(move |_| Reply::ok(document.clone()));
         let place = Place::new(&server);
         failed(place.pull("hf:o/r"), &[piece]);
         assert!(place.files().is_empty());
@@ -200,7 +204,7 @@ fn hubs_that_talk_nonsense_are_refused() {
 
 #[test]
 fn gated_and_missing_repositories_say_what_to_do() {
-    let server = Server::new(|asked| match asked.header("authorization") {
+    let server = WebServer::new(|asked| match asked.header("authorization") {
         None => Reply::new(401, "Invalid username or password.")
             .with("X-Error-Message", "Access to model o/r is restricted."),
         Some(_) => Reply::new(404, "Repository not found"),
@@ -218,7 +222,7 @@ fn gated_and_missing_repositories_say_what_to_do() {
 fn a_name_of_the_catalogue_must_be_the_file_that_was_tried() {
     let file = entry("smollm2").expect("is there").file;
     let files = [(file, content(SIZE))];
-    let server = Server::new(move |asked| hub(asked, &files));
+    let server = WebServer::new(move |asked| hub(asked, &files));
     let place = Place::new(&server);
     let pinned = entry("smollm2").and_then(|it| it.sha256).expect("is pinned");
     let pieces = ["is another file now", pinned, "trefoil pull hf:QuantFactory/"];
@@ -227,7 +231,7 @@ fn a_name_of_the_catalogue_must_be_the_file_that_was_tried() {
     // As what it is, it may be had; under its name, it is not taken for the other.
     let untried = entry("qwen3").expect("is there");
     let files = [(untried.file, content(SIZE))];
-    let server = Server::new(move |asked| hub(asked, &files));
+    let server = WebServer::new(move |asked| hub(asked, &files));
     let place = Place::new(&server);
     place.pull("qwen3").expect("works");
     let model = place.models().find("qwen3:0.6b").expect("works").expect("is there");
@@ -282,7 +286,7 @@ fn an_artifact_of_a_registry() {
     ]);
     let digest = Digest::of(document.as_bytes());
     let served = blob.clone();
-    let server = Server::new(move |asked| registry(asked, &document, &served));
+    let server = WebServer::new(move |asked| registry(asked, &document, &served));
     let place = Place::new(&server);
     let name = format!("oci:{}/a/m:v1", server.registry());
     let pulled = place.pull(&name).expect("works");
@@ -303,7 +307,7 @@ fn an_index_leads_to_a_manifest_and_digests_are_checked() {
     let blob = content(SIZE);
     let document = manifest(&[("x", &blob, Some("../../evil.gguf"))]);
     let index = json!({"manifests": [{"digest": format!("sha256:{}", Digest::of(document.as_bytes())), "size": 1}]});
-    let server = Server::new(move |asked| match asked.target.as_str() {
+    let server = WebServer::new(move |asked| match asked.target.as_str() {
         "/v2/m/manifests/latest" => Reply::ok(index.to_string()),
         it if it.starts_with("/v2/m/manifests/sha256:") => Reply::ok(document.clone()),
         _ => asked.file(&content(SIZE), "x"),
@@ -322,11 +326,11 @@ fn registries_that_want_too_much_are_refused() {
         ("Bearer realm=\"ftp://x\"", "wants a token from `ftp://x`"),
         ("Bearer realm=\"http://192.0.2.1/token\"", "not encrypted"),
     ] {
-        let server = Server::new(move |_| Reply::new(401, "").with("WWW-Authenticate", header));
+        let server = WebServer::new(move |_| Reply::new(401, "").with("WWW-Authenticate", header));
         let place = Place::new(&server);
         failed(place.pull(&format!("oci:{}/m", server.registry())), &[piece]);
     }
-    let server = Server::new(|asked| match asked.target.starts_with("/token") {
+    let server = WebServer::new(|asked| match asked.target.starts_with("/token") {
         true => Reply::ok(json!({"token": "a\r\nX: y"}).to_string()),
         false => {
             let realm =
@@ -342,7 +346,7 @@ fn registries_that_want_too_much_are_refused() {
 fn a_token_that_expires_during_a_download_is_renewed() {
     let blob = content(SIZE);
     let document = manifest(&[("application/vnd.docker.ai.gguf.v3", &blob, None)]);
-    let server = Server::new(move |asked| {
+    let server = WebServer::new(move |asked| {
         let is_blob = asked.target.starts_with("/v2/a/m/blobs/");
         match asked.header("authorization") {
             Some("Bearer t0") if is_blob && asked.before == 0 => {
@@ -363,7 +367,7 @@ fn a_token_that_expires_during_a_download_is_renewed() {
 #[test]
 fn several_files_have_no_one_digest() {
     let names = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
-    let server = Server::new(move |asked| hub(asked, &names.map(|name| (name, content(SIZE)))));
+    let server = WebServer::new(move |asked| hub(asked, &names.map(|name| (name, content(SIZE)))));
     let place = Place::new(&server);
     let result = place.pull_as("hf:o/r/m-00001-of-00002.gguf", &content(SIZE));
     assert!(matches!(result, Err(PullError::OneDigest { count: 2 })));

@@ -5,13 +5,13 @@ mod support;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use support::{Place, Server, content};
+use support::{Place, WebServer, content};
 use trefoil_hub::{Digest, ModelsError, Verdict, can_be_pulled};
 
 const SIZE: usize = 10_000;
 
-fn server() -> Server {
-    Server::new(|asked| asked.file(&content(SIZE), "a"))
+fn server() -> WebServer {
+    WebServer::new(|asked| asked.file(&content(SIZE), "a"))
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_removed_model_leaves_nothing() {
 
 #[test]
 fn cleaning_takes_what_did_not_end_and_with_a_limit_what_nobody_uses() {
-    let server = Server::new(|asked| {
+    let server = WebServer::new(|asked| {
         let reply = asked.file(&content(SIZE), "a");
         if asked.target == "/cut.gguf" { reply.cut_after(10) } else { reply }
     });

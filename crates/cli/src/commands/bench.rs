@@ -33,7 +33,8 @@ const WARM_UP: Test = Test::Decode { tokens: 8, depth: 32, batch: 1 };
 /// memory, and the share of the memory's speed that decoding reaches.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// `smollm2`, a .gguf file, a model component, file:PATH, or a composition
+    /// The name of a model (`trefoil models`), a .gguf file, a model component, file:PATH, or a
+    /// composition
     model: String,
     /// Tests, separated by commas [default: pp128,pp512,tg128,tg128@2048,tg128x4,tg128x8]
     #[arg(long, value_name = "TESTS", value_delimiter = ',')]

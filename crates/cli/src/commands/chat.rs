@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::commands::run::Job;
 use crate::composition::Wanted;
 use crate::flags::{GuestFlags, RequestSettings};
+use crate::hub;
 use crate::instances::Instances;
 use crate::parts::{ConfigurationFlags, Engine, ModelSource};
 use crate::session::Session;
@@ -15,7 +16,8 @@ use crate::session::Session;
 /// standard output.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// `smollm2`, a .gguf file, a model component, file:PATH, or a composition
+    /// The name of a model (`trefoil models`), a .gguf file, a model component, file:PATH, or a
+    /// composition. A model that is not there is pulled first if standard error is a terminal
     #[arg(default_value = "smollm2")]
     model: String,
     /// Answer this and end; `-` reads it from standard input
@@ -47,6 +49,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
     let begin = Instant::now();
+    hub::pull_if_absent(&arguments.model, session)?;
     let model = ModelSource::find(&arguments.model, session)?;
     let wanted = Wanted {
         model: &model,

@@ -14,9 +14,10 @@ pub(crate) struct Arguments {
     /// `cpu` (deterministic), `cpu-relaxed` (relaxed SIMD), or an engine component
     #[arg(long, default_value = "cpu")]
     engine: String,
-    /// A .gguf file, a model component, or file:PATH, which is read at run time (grant the
-    /// directory with `--dir` then). Given several times, apps open the models by name, the first
-    /// one by default; NAME= in front gives a model another name than its own
+    /// The name of a model (`trefoil models`), a .gguf file, a model component, or file:PATH, which
+    /// is read at run time (grant the directory with `--dir` then). Given several times, apps open
+    /// the models by name, the first one by default; NAME= in front gives a model another name than
+    /// its own
     #[arg(long = "model", required = true, value_name = "[NAME=]MODEL")]
     models: Vec<String>,
     /// A LoRA adapter: a .gguf file, or a component that `pack` made of one. It changes the model,

@@ -1,11 +1,11 @@
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use trefoil_compose::{InspectedPart, Inspection, ModelFile, Nested, NestedKind};
 
 use crate::exit;
-use crate::session::{print, print_json};
+use crate::hub;
+use crate::session::{Session, print, print_json};
 
 /// Metadata values longer than this are cut for people; JSON has them whole.
 const VALUE_CHARS_MAX: usize = 60;
@@ -13,15 +13,15 @@ const VALUE_CHARS_MAX: usize = 60;
 /// Show what a file is and what is inside
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A .gguf file, a component or a composition
-    file: PathBuf,
+    /// A .gguf file, a component, a composition, or the name of a model (`trefoil models`)
+    file: String,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<i32> {
-    let inspection = trefoil_compose::inspect(&arguments.file)?;
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
+    let inspection = trefoil_compose::inspect(&hub::file_or_model(&arguments.file, session)?)?;
     if arguments.json {
         print_json(&serde_json::to_value(&inspection).context("cannot write it as JSON")?)?;
     } else {

@@ -9,8 +9,10 @@ mod detokenize;
 mod generate;
 mod inspect;
 mod logits;
+mod models;
 mod pack;
 mod perplexity;
+mod pull;
 mod render_chat;
 mod run;
 mod tokenize;
@@ -23,6 +25,8 @@ use crate::session::Session;
 pub(crate) enum Command {
     Chat(chat::Arguments),
     Run(run::Arguments),
+    Pull(pull::Arguments),
+    Models(models::Arguments),
     Pack(pack::Arguments),
     Compose(compose::Arguments),
     Inspect(inspect::Arguments),
@@ -43,9 +47,11 @@ impl Command {
         match self {
             Command::Chat(arguments) => chat::run(arguments, session),
             Command::Run(arguments) => run::run(arguments, session),
+            Command::Pull(arguments) => pull::run(arguments, session),
+            Command::Models(arguments) => models::run(arguments, session),
             Command::Pack(arguments) => pack::run(arguments, session),
             Command::Compose(arguments) => compose::run(arguments, session),
-            Command::Inspect(arguments) => inspect::run(arguments),
+            Command::Inspect(arguments) => inspect::run(arguments, session),
             Command::Generate(arguments) => arguments.window.run(arguments, session),
             Command::Tokenize(arguments) => arguments.window.run(arguments, session),
             Command::Detokenize(arguments) => arguments.window.run(arguments, session),
