@@ -83,7 +83,7 @@ fn large_llama(path: &Path, blocks: u64) {
     file.write_all(&header).expect("writes");
     file.set_len(header.len() as u64 + end).expect("room for a sparse file");
     let mut random = Random::new(blocks);
-    for ((_, _, kind), (start, bytes)) in tensors.iter().zip(places) {
+    for ((name, _, kind), (start, bytes)) in tensors.iter().zip(places) {
         let at = header.len() as u64 + start;
         let numbers = |random: &mut Random, count: usize| -> Vec<u8> {
             let number = |_| match kind {
@@ -93,10 +93,12 @@ fn large_llama(path: &Path, blocks: u64) {
             };
             (0..count).flat_map(number).collect()
         };
-        let step = if *kind == TensorType::F32 { bytes } else { STEP.min(bytes) };
+        // Of the embedding a token reads one row, which must not be zero.
+        let is_whole = *kind == TensorType::F32 || name == "token_embd.weight";
+        let step = if is_whole { bytes } else { STEP.min(bytes) };
         for place in (0..bytes).step_by(step as usize) {
             let width = kind.block_bytes() as usize;
-            let length = if *kind == TensorType::F32 { bytes as usize } else { STRETCH };
+            let length = if is_whole { bytes as usize } else { STRETCH };
             file.seek(SeekFrom::Start(at + place)).expect("seeks");
             file.write_all(&numbers(&mut random, length / width)).expect("writes");
         }
