@@ -68,6 +68,8 @@ pub fn tokenizer(data: &[u8]) {
             eos: flag(3).then_some(eos.into()),
             ..Ids::default()
         },
+        lowercases: true,
+        strips_accents: true,
         adds_bos: flag(4),
         adds_eos: flag(5),
     };
@@ -90,8 +92,9 @@ fn encode(tokenizer: &Tokenizer, text: &[u8]) -> [Vec<u8>; 2] {
         let tokens = tokenizer.encode(text, false, parse_special);
         let bos = tokenizer.bos().filter(|_| tokenizer.adds_bos());
         let eos = tokenizer.eos().filter(|_| tokenizer.adds_eos());
+        let separator = tokenizer.separator();
         let with_special: Vec<u32> =
-            bos.into_iter().chain(tokens.iter().copied()).chain(eos).collect();
+            bos.into_iter().chain(tokens.iter().copied()).chain(eos).chain(separator).collect();
         assert_eq!(tokenizer.encode(text, true, parse_special), with_special);
         let piece = |&token| tokenizer.token_bytes(token).expect("tokens are in the vocabulary");
         tokens.iter().flat_map(piece).copied().collect()

@@ -1,6 +1,7 @@
 """Makes a tiny random model of each architecture, and what llama.cpp computes with it.
 
-golden.py DIRECTORY [NAME ...] writes NAME.gguf and NAME.json. `cargo xtask golden` runs it with the
+golden.py DIRECTORY [NAME ...] writes NAME.gguf and NAME.json into its folders `architectures` (models
+that generate, with logits) and `embeddings` (with vectors). `cargo xtask golden` runs it with the
 versions of `gguf` and `llama-cpp-python` that it needs.
 """
 
@@ -27,6 +28,8 @@ PLACES = [0, 1, 6, 23, 43]
 LONG_CONTEXT = 512
 LONG_PROMPT = 450
 LONG_PLACES = [9, 10, 200, 333, 449]
+# What is embedded; 128 tokens at most.
+TEXT = "The other one, then: he WAS there in 1999! Naïve caf\u00e9 中文 - on it."
 
 # Kept here: llama.cpp goes on calling it.
 WARNINGS = []
@@ -83,6 +86,28 @@ def bpe_vocabulary(writer, pre="default"):
     writer.add_token_merges(merges)
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
+    return len(tokens)
+
+
+def word_piece_vocabulary(writer):
+    """Letters, digits and signs at the beginning of a word and inside, and a few pieces."""
+    single = [chr(code) for code in range(33, 127) if not chr(code).isupper()] + ["中"]
+    pieces = ["th", "he", "the", "in", "er", "on", "one", "ere", "caf"]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    types = [3, 2, 3, 3, 3]
+    tokens += ["\u2581" + piece for piece in single + pieces]
+    tokens += [piece for piece in single if piece.isalnum()] + pieces
+    types += [1] * (len(tokens) - len(types))
+    writer.add_tokenizer_model("bert")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_type_count(2)
+    writer.add_pad_token_id(0)
+    writer.add_unk_token_id(1)
+    writer.add_bos_token_id(2)
+    writer.add_sep_token_id(3)
+    writer.add_mask_token_id(4)
     return len(tokens)
 
 
@@ -360,6 +385,70 @@ def types(model, kinds):
         model.matrix(at + "ffn_" + name, width, width, kind=kind())
 
 
+def bert(model, pooling, width=EMBEDDING, kinds=None):
+    """`kinds` are the types of the matrices by turns."""
+    heads = width // HEAD
+    model.keys(
+        embedding_length=width,
+        feed_forward_length=2 * width,
+        attention__head_count=heads,
+        attention__head_count_kv=None,
+        attention__layer_norm_rms_epsilon=None,
+        attention__layer_norm_epsilon=1e-12,
+        attention__causal=False,
+        pooling_type=pooling,
+        rope__dimension_count=None,
+        rope__freq_base=None,
+    )
+    turn = iter((kinds or [None]) * 99)
+    kind = lambda: (name := next(turn)) and getattr(gguf.GGMLQuantizationType, name)
+    model.matrix("token_embd", width, model.vocabulary, gain=width**0.5, kind=kind())
+    model.matrix("position_embd", width, CONTEXT, gain=width**0.5)
+    model.matrix("token_types", width, 2, gain=width**0.5)
+    model.norm("token_embd_norm", width, bias=True)
+    for block in range(model.blocks):
+        at = f"blk.{block}."
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            model.matrix(at + name, width, width, kind=kind())
+            model.bias(at + name, width)
+        model.norm(at + "attn_output_norm", width, bias=True)
+        model.matrix(at + "ffn_up", width, 2 * width, kind=kind())
+        model.bias(at + "ffn_up", 2 * width)
+        model.matrix(at + "ffn_down", 2 * width, width, kind=kind())
+        model.bias(at + "ffn_down", width)
+        model.norm(at + "layer_output_norm", width, bias=True)
+
+
+def nomic_bert(model):
+    model.keys(
+        attention__head_count_kv=None,
+        attention__layer_norm_rms_epsilon=None,
+        attention__layer_norm_epsilon=1e-12,
+        attention__causal=False,
+        pooling_type=1,
+        rope__dimension_count=None,
+        rope__freq_base=1000.0,
+    )
+    model.matrix("token_embd", EMBEDDING, model.vocabulary, gain=EMBEDDING**0.5)
+    model.matrix("token_types", EMBEDDING, 2, gain=EMBEDDING**0.5)
+    model.norm("token_embd_norm", bias=True)
+    for block in range(model.blocks):
+        at = f"blk.{block}."
+        model.matrix(at + "attn_qkv", EMBEDDING, 3 * EMBEDDING)
+        model.matrix(at + "attn_output", EMBEDDING, EMBEDDING)
+        model.norm(at + "attn_output_norm", bias=True)
+        model.feed_forward(block)
+        model.norm(at + "layer_output_norm", bias=True)
+
+
+def qwen3_embedding(model, pooling):
+    model.keys(
+        attention__key_length=HEAD, attention__value_length=HEAD, pooling_type=pooling
+    )
+    model.ends(tied=True)
+    plain(model, attention={"qk_norm": 1})
+
+
 # Name: architecture, blocks, builder.
 MODELS = {
     "llama": ("llama", 2, llama),
@@ -405,6 +494,21 @@ MODELS = {
 }
 
 
+# Models that embed, in the same form.
+EMBEDDING_MODELS = {
+    "bert-mean": ("bert", 2, lambda model: bert(model, 1)),
+    "bert-cls": ("bert", 3, lambda model: bert(model, 2)),
+    "bert-types": (
+        "bert",
+        1,
+        lambda model: bert(model, 1, width=256, kinds=["Q8_0", "Q4_K", "Q5_1", "Q6_K", "F16"]),
+    ),
+    "nomic-bert": ("nomic-bert", 2, nomic_bert),
+    "qwen3-last": ("qwen3", 2, lambda model: qwen3_embedding(model, 3)),
+    "qwen3-mean": ("qwen3", 2, lambda model: qwen3_embedding(model, 1)),
+}
+
+
 # LoRA adapters: the model that each is for, its rank, alpha (0: none), the scale it is used with,
 # and its precision.
 ADAPTERS = {
@@ -435,21 +539,30 @@ def build_adapter(name, path, directory):
     writer.close()
 
 
-def build(name, path):
-    arch, blocks, builder = MODELS[name]
-    model = Model(path, arch, blocks, seed=list(MODELS).index(name))
-    model.vocabulary = bpe_vocabulary(model.writer)
+def build(models, name, path):
+    arch, blocks, builder = models[name]
+    model = Model(path, arch, blocks, seed=list(models).index(name))
+    vocabulary = word_piece_vocabulary if "bert" in arch else bpe_vocabulary
+    model.vocabulary = vocabulary(model.writer)
     builder(model)
     model.finish()
 
 
-def logits(path, tokens, places, adapter=None):
-    """`adapter` is a path and a scale."""
+def load(path):
     WARNINGS.clear()
     model = ll.llama_model_load_from_file(str(path).encode(), ll.llama_model_default_params())
     if not model:
         raise SystemExit(f"{path}: " + "".join(WARNINGS))
+    return model
+
+
+def compute(path, model, tokens, pooling=None, adapter=None):
+    """A context that has computed the tokens; embeds them if a kind of pooling is given. `adapter` is
+    a path and a scale."""
     params = ll.llama_context_default_params()
+    if pooling is not None:
+        params.embeddings = True
+        params.pooling_type = pooling
     params.n_ctx = max(CONTEXT, 2 ** len(tokens).bit_length())
     params.n_batch = params.n_ubatch = len(tokens)
     params.n_threads = params.n_threads_batch = 1
@@ -464,7 +577,6 @@ def logits(path, tokens, places, adapter=None):
         loras = (ll.llama_adapter_lora_p_ctypes * 1)(lora)
         if not lora or ll.llama_set_adapters_lora(context, loras, 1, scale) != 0:
             raise SystemExit(f"{adapter[0]}: " + "".join(WARNINGS))
-    vocabulary = ll.llama_vocab_n_tokens(ll.llama_model_get_vocab(model))
     batch = ll.llama_batch_init(len(tokens), 0, 1)
     batch.n_tokens = len(tokens)
     for index, token in enumerate(tokens):
@@ -475,22 +587,72 @@ def logits(path, tokens, places, adapter=None):
         batch.logits[index] = 1
     if ll.llama_decode(context, batch) != 0:
         raise SystemExit(f"{path}: llama_decode failed")
+    ll.llama_batch_free(batch)
+    return context
+
+
+def logits(path, tokens, places, adapter=None):
+    model = load(path)
+    context = compute(path, model, tokens, adapter=adapter)
+    vocabulary = ll.llama_vocab_n_tokens(ll.llama_model_get_vocab(model))
     rows = []
     for place in places:
         row = ll.llama_get_logits_ith(context, place)
         rows.append(np.ctypeslib.as_array(row, (vocabulary,)).astype(np.float32).copy())
-    ll.llama_batch_free(batch)
     ll.llama_free(context)
     ll.llama_model_free(model)
     return rows
 
 
+def rounded(row):
+    return [float(f"{value:.7g}") for value in row]
+
+
+def vectors(path):
+    """The tokens of the text, their vectors at some places, and the one of the text."""
+    model = load(path)
+    text = TEXT.encode()
+    tokens = (ll.llama_token * 256)()
+    vocabulary = ll.llama_model_get_vocab(model)
+    count = ll.llama_tokenize(vocabulary, text, len(text), tokens, len(tokens), True, False)
+    tokens = list(tokens[:count])
+    width = ll.llama_model_n_embd(model)
+    context = compute(path, model, tokens, pooling=0)
+    places = [0, 1, len(tokens) // 2, len(tokens) - 1]
+    rows = [
+        np.ctypeslib.as_array(ll.llama_get_embeddings_ith(context, place), (width,)).copy()
+        for place in places
+    ]
+    ll.llama_free(context)
+    # The model's own.
+    context = compute(path, model, tokens, pooling=-1)
+    row = np.ctypeslib.as_array(ll.llama_get_embeddings_seq(context, 0), (width,)).copy()
+    ll.llama_free(context)
+    ll.llama_model_free(model)
+    return {
+        "text": TEXT,
+        "tokens": tokens,
+        "places": places,
+        "vectors": [rounded(row) for row in rows],
+        "vector": rounded(row),
+    }
+
+
 def main():
-    directory = Path(sys.argv[1])
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in sys.argv[2:] or MODELS:
-        path = directory / f"{name}.gguf"
-        build(name, path)
+    folders = [Path(sys.argv[1]) / name for name in ("architectures", "embeddings")]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    chosen = sys.argv[2:] or [*MODELS, *EMBEDDING_MODELS]
+    for name in [name for name in chosen if name in EMBEDDING_MODELS]:
+        path = folders[1] / f"{name}.gguf"
+        build(EMBEDDING_MODELS, name, path)
+        golden = vectors(path)
+        deviation = float(np.std(golden["vectors"]))
+        print(f"{name}: {path.stat().st_size} bytes, vectors deviate by {deviation:.2f}")
+        (folders[1] / f"{name}.json").write_text(json.dumps(golden) + "\n")
+    for name in [name for name in chosen if name not in EMBEDDING_MODELS]:
+        path = folders[0] / f"{name}.gguf"
+        build(MODELS, name, path)
         is_long = name.endswith("-window")
         length, places = (LONG_PROMPT, LONG_PLACES) if is_long else (PROMPT, PLACES)
         tokens = [int(token) for token in np.random.default_rng(1).integers(2, 258, length)]
@@ -500,14 +662,14 @@ def main():
         if not 0.8 < deviation < 20:
             raise SystemExit(f"{name}: logits deviate by {deviation}")
         write(path.with_suffix(".json"), {}, tokens, places, rows)
-    adapters = directory.parent / "adapters"
+    adapters = folders[0].parent / "adapters"
     adapters.mkdir(exist_ok=True)
     for name, (base, _, _, scale, _) in ADAPTERS.items():
         path = adapters / f"{name}.gguf"
-        build_adapter(name, path, directory)
+        build_adapter(name, path, folders[0])
         tokens = [int(token) for token in np.random.default_rng(1).integers(2, 258, PROMPT)]
-        rows = logits(directory / f"{base}.gguf", tokens, PLACES, (path, scale))
-        without = logits(directory / f"{base}.gguf", tokens, PLACES)
+        rows = logits(folders[0] / f"{base}.gguf", tokens, PLACES, (path, scale))
+        without = logits(folders[0] / f"{base}.gguf", tokens, PLACES)
         change = float(np.std(np.subtract(rows, without)))
         print(f"{name}: {path.stat().st_size} bytes, changes logits by {change:.2f}")
         if not 0.3 < change < 20:
@@ -516,7 +678,7 @@ def main():
 
 
 def write(path, more, tokens, places, rows):
-    rows = [[float(f"{value:.7g}") for value in row] for row in rows]
+    rows = [rounded(row) for row in rows]
     path.write_text(json.dumps({**more, "tokens": tokens, "places": places, "logits": rows}) + "\n")
 
 

@@ -1,6 +1,8 @@
 """Makes a vocabulary whose merges show where texts are cut, and llama.cpp's tokens of many texts.
 
-tokenizers.py DIRECTORY writes bpe.gguf, texts.json, and a file of tokens for each pre-tokenizer.
+tokenizers.py DIRECTORY writes bpe.gguf, sentence-piece.gguf, word-piece.gguf, texts.json, and files
+of tokens: one for each pre-tokenizer, SentencePiece, and each way in which WordPiece normalises;
+and characters.gguf and files of what WordPiece does with every character.
 `cargo xtask golden` runs it with the versions of `gguf` and `llama-cpp-python` that it needs.
 """
 
@@ -28,6 +30,14 @@ PRE_TOKENIZERS = [
     "tekken",
     "gpt-4o",
 ]
+
+# WordPiece: whether it lower-cases and strips accents; nothing is what a file without keys does.
+NORMALISERS = {
+    "word-piece": {},
+    "word-piece-cased": {"lowercase": False},
+    "word-piece-accents": {"lowercase": True, "strip_accents": False},
+    "word-piece-stripped": {"lowercase": False, "strip_accents": True},
+}
 
 # Kept here: llama.cpp goes on calling it.
 SILENCE = ll.llama_log_callback(lambda *_: None)
@@ -158,6 +168,81 @@ def write_sentence_piece(path, texts):
     writer.close()
 
 
+def write_word_piece(path, kept, normaliser):
+    writer = gguf.GGUFWriter(path, "bert")
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *kept]
+    types = [3, 2, 3, 3, 3] + [1] * len(kept)
+    writer.add_tokenizer_model("bert")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_type_count(1)
+    writer.add_bos_token_id(2)
+    writer.add_unk_token_id(1)
+    writer.add_sep_token_id(3)
+    for name, value in normaliser.items():
+        writer.add_bool(f"tokenizer.ggml.normalizer.{name}", value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def word_pieces(texts):
+    """Characters and pairs of neighbours, at the beginning of words and inside, of which some are
+    left out: what stays says how words were cut and normalised."""
+    pieces = {}
+    for text in texts:
+        for form in (text, text.lower(), unicodedata.normalize("NFD", text).lower()):
+            for length in (1, 2):
+                for first in range(len(form) - length + 1):
+                    piece = form[first : first + length]
+                    if not any(character.isspace() for character in piece):
+                        pieces["\u2581" + piece] = pieces[piece] = True
+    # The first characters of decompositions, of which a syllable's is not in any text above.
+    for text in texts:
+        for character in text:
+            first = unicodedata.normalize("NFD", character)[0].lower()
+            if not first.isspace():
+                pieces["\u2581" + first] = pieces[first] = True
+    pick = random.Random(8)
+    return [piece for piece in pieces if pick.random() < 0.9]
+
+
+def assigned():
+    """The characters of this Python's Unicode, which is older than all others here."""
+    return [
+        chr(code)
+        for code in range(0x110000)
+        if unicodedata.category(chr(code)) not in ("Cn", "Cs")
+    ]
+
+
+def character_pieces(characters):
+    """The letters x and y, and what characters are normalised to where that is another one."""
+    pieces = {"\u2581x": True, "\u2581y": True, "y": True}
+    for character in characters:
+        first = unicodedata.normalize("NFD", character)[0]
+        for form in (first, first.lower()[0], character.lower()[0]):
+            if form != character:
+                pieces["\u2581" + form] = True
+    return list(pieces)
+
+
+def runs(path, characters):
+    """What becomes of each character alone and between x and y, as runs of characters of which the
+    same becomes: [first code, tokens], `null` for those that are not in Unicode."""
+    rows = tokenize(path, [text.encode() for c in characters for text in (c, f"x{c}y")])
+    runs, next_code = [], 0
+    for index, character in enumerate(characters):
+        code, outcome = ord(character), rows[2 * index : 2 * index + 2]
+        if code > next_code and (not runs or runs[-1][1] is not None):
+            runs.append([next_code, None])
+        if not runs or runs[-1][1] != outcome:
+            runs.append([code, outcome])
+        next_code = code + 1
+    return [*runs, [next_code, None]]
+
+
 def tokenize(path, texts):
     params = ll.llama_model_default_params()
     params.vocab_only = True
@@ -187,6 +272,22 @@ def main():
     rows = tokenize(path, texts)
     print(f"SentencePiece: {sum(map(len, rows))} of {len(texts)} texts")
     (directory / "sentence-piece.json").write_text(json.dumps(rows, separators=(",", ":")) + "\n")
+    characters = assigned()
+    for name, normaliser in list(NORMALISERS.items())[:2]:
+        path = directory / "characters.gguf"
+        write_word_piece(path, character_pieces(characters), normaliser)
+        rows = runs(path, characters)
+        print(f"{name}: {len(characters)} characters, {len(rows)} runs")
+        text = json.dumps(rows, separators=(",", ":"))
+        (directory / f"{name}-characters.json").write_text(text + "\n")
+    pieces = word_pieces(valid)
+    for name, normaliser in NORMALISERS.items():
+        path = directory / "word-piece.gguf"
+        write_word_piece(path, pieces, normaliser)
+        rows = tokenize(path, texts)
+        unknown = sum(row.count(1) for row in rows)
+        print(f"{name}: {sum(map(len, rows))}, {unknown} unknown, of {len(texts)} texts")
+        (directory / f"{name}.json").write_text(json.dumps(rows, separators=(",", ":")) + "\n")
     for pre in PRE_TOKENIZERS:
         path = directory / "bpe.gguf"
         write(path, pre, tokens, merges)

@@ -22,7 +22,7 @@ pub(crate) fn make(names: &[String]) -> Result<()> {
     command::run_quietly(&mut pip)?;
     let mut golden = Command::new(&python);
     golden.arg(root().join("xtask/golden/golden.py"));
-    golden.arg(root().join("tests/reference/architectures")).args(names);
+    golden.arg(root().join("tests/reference")).args(names);
     command::run(&mut golden)?;
     if names.is_empty() {
         let mut tokenizers = Command::new(&python);

@@ -85,8 +85,8 @@ impl wit::GuestModel for Model {
         Ok(self.0.score(&tokens)?)
     }
 
-    fn embed(&self, _tokens: Vec<u32>) -> Result<Vec<f32>, Error> {
-        Err(contract::Error::unsupported("embeddings; this engine generates text").into())
+    fn embed(&self, tokens: Vec<u32>) -> Result<Vec<f32>, Error> {
+        Ok(self.0.embed(&tokens)?)
     }
 
     fn request(&self, prompt: wit::Prompt) -> wit::Request {

@@ -44,17 +44,24 @@ impl Fields {
 
     /// Text, or `{"hex": ...}` for bytes that are not UTF-8.
     pub(crate) fn bytes(&mut self, key: &str) -> Result<Option<Vec<u8>>> {
-        self.typed(key, "a text or {\"hex\": \"...\"}", |value| match value {
-            Value::String(text) => Some(text.clone().into_bytes()),
-            Value::Object(object) if object.len() == 1 => from_hex(object.get("hex")?.as_str()?),
-            _ => None,
+        self.typed(key, "a text or {\"hex\": \"...\"}", bytes)
+    }
+
+    /// A list of what [`bytes`](Self::bytes) takes.
+    pub(crate) fn texts(&mut self, key: &str) -> Result<Option<Vec<Vec<u8>>>> {
+        self.typed(key, "a list of texts or {\"hex\": \"...\"}", |value| {
+            value.as_array()?.iter().map(bytes).collect()
         })
     }
 
     pub(crate) fn tokens(&mut self, key: &str) -> Result<Option<Vec<u32>>> {
-        self.typed(key, "a list of token ids", |value| {
-            let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
-            value.as_array()?.iter().map(id).collect()
+        self.typed(key, "a list of token ids", tokens)
+    }
+
+    /// A list of what [`tokens`](Self::tokens) takes.
+    pub(crate) fn token_lists(&mut self, key: &str) -> Result<Option<Vec<Vec<u32>>>> {
+        self.typed(key, "a list of lists of token ids", |value| {
+            value.as_array()?.iter().map(tokens).collect()
         })
     }
 
@@ -96,6 +103,19 @@ impl Fields {
             None => Err(invalid(format!("`{key}` must be {expected}, not {}", kind(&value)))),
         }
     }
+}
+
+fn bytes(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::String(text) => Some(text.clone().into_bytes()),
+        Value::Object(object) if object.len() == 1 => from_hex(object.get("hex")?.as_str()?),
+        _ => None,
+    }
+}
+
+fn tokens(value: &Value) -> Option<Vec<u32>> {
+    let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+    value.as_array()?.iter().map(id).collect()
 }
 
 fn setting(name: &str, kind: &Kind, value: Value) -> Setting {

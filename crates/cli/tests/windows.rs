@@ -6,6 +6,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::Place;
+use trefoil_fixtures::golden;
 
 #[test]
 fn tokens_become_the_text_again() {
@@ -91,6 +92,65 @@ fn a_conversation_is_rendered_with_or_without_the_generation_prompt() {
     assert!(with.contains("hello") && with.starts_with(&without) && with != without, "{with:?}");
     let json = place.run(&["render-chat", "tiny.gguf", "c.json", "--json"]).json();
     assert_eq!(json, json!({ "text": with }));
+}
+
+/// The numbers of a list.
+fn singles(list: &Value) -> Vec<f32> {
+    let numbers = list.as_array().expect("is a list").iter().filter_map(Value::as_f64);
+    numbers.map(|number| number as f32).collect()
+}
+
+#[test]
+fn an_encoder_embeds_and_generates_nothing() {
+    let place = Place::new();
+    let models = golden::embeddings();
+    for model in models.iter().filter(|it| ["bert-cls", "nomic-bert"].contains(&it.name.as_str())) {
+        let (file, golden) = (format!("{}.gguf", model.name), &model.golden);
+        place.write(&file, &model.file);
+        let run = ["embed", &file, "-t", &golden.text, "--json"];
+        let json = place.run(&run).json();
+        assert_eq!(json["ids"], json!([golden.tokens]));
+        let norm = golden.vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let vector = singles(&json["vectors"][0]);
+        let pairs = vector.iter().zip(&golden.vector);
+        let square: f64 = pairs.map(|(x, y)| (f64::from(*x) - y / norm).powi(2)).sum();
+        let is_close = square.sqrt() < 1e-3;
+        assert!(is_close, "{}: {square}", model.name);
+        assert_eq!(place.run(&[&run[..], &["--instances", "3"]].concat()).json(), json);
+        let pieces = ["unsupported", &model.name, "an encoder; use `embed`"];
+        place.run(&["generate", &file, "--raw", "-p", "x"]).failed(1, &pieces);
+        place.run(&["logits", &file, "-p", "x"]).failed(1, &pieces);
+    }
+}
+
+#[test]
+fn texts_become_vectors_of_length_1() {
+    let place = Place::with_model();
+    let run = ["embed", "tiny.gguf", "--pooling", "mean"];
+    let texts = ["-t", "hello, world", "-t", "hello"];
+    let json = place.run(&[&run[..], &texts, &["--json"]].concat()).json();
+    let vectors = json["vectors"].as_array().expect("is a list");
+    assert_eq!((vectors.len(), json["ids"].as_array().map(Vec::len)), (2, Some(2)));
+    for vector in vectors {
+        let numbers = vector.as_array().expect("is a list").iter().filter_map(Value::as_f64);
+        let square: f64 = numbers.map(|x| x * x).sum();
+        assert!((square - 1.0).abs() < 1e-6, "{square}");
+    }
+    let lines = place.run(&[&run[..], &texts].concat()).text();
+    assert_eq!(lines.lines().count(), 2);
+    for (line, vector) in lines.lines().zip(vectors) {
+        let numbers: Vec<f32> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
+        assert_eq!(numbers, singles(vector));
+    }
+    let instances = place.run(&[&run[..], &texts, &["--json", "--instances", "2"]].concat());
+    assert_eq!(instances.json(), json);
+    let input = json!({"tokens": json["ids"]}).to_string() + "\n{\"texts\": [\"hello\"]}\n{}\n";
+    let answers = place.run_with_input(&[&run[..], &["--jsonl"]].concat(), input.as_bytes());
+    let answers = answers.json_lines();
+    assert_eq!(answers[0], json);
+    assert_eq!(answers[1]["vectors"][0], json["vectors"][1]);
+    assert_eq!(answers[2]["error"]["code"], "invalid-argument");
+    place.run(&["embed", "tiny.gguf", "-t", "x"]).failed(1, &["pooling_type", "--pooling"]);
 }
 
 #[test]

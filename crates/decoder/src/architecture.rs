@@ -13,6 +13,10 @@ pub struct Architecture {
     pub name: &'static str,
     /// Models that have it, for people.
     pub families: &'static str,
+    /// What its models are for.
+    pub purpose: Purpose,
+    /// How a token's position enters.
+    pub positions: Positions,
     /// Which elements of a head RoPE turns together.
     pub rope_layout: RopeLayout,
     /// Every so manieth block does without RoPE (NoPE); 0 for none.
@@ -25,8 +29,8 @@ pub struct Architecture {
     pub query_key_norm: QueryKeyNorm,
     /// Which products have a vector added.
     pub biases: Biases,
-    /// Whether one tensor holds queries, keys and values, and one gate and up.
-    pub is_fused: bool,
+    /// Which matrices are one tensor.
+    pub fused: Fused,
     /// What happens inside the feed-forward network.
     pub activation: Activation,
     /// Whether feed-forward networks are mixtures of experts.
@@ -40,6 +44,35 @@ pub struct Architecture {
     pub windows: Windows,
     /// Further features, by the keys that the file gives them with.
     pub(crate) features: &'static [Key],
+}
+
+/// What an architecture's models are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Generating text: tokens see those before them.
+    Generation,
+    /// Embedding text: all tokens see each other, and their vectors are the result.
+    Embedding,
+}
+
+/// How a token's position enters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Positions {
+    /// RoPE turns queries and keys.
+    Rope,
+    /// A vector of its own is added to the embedding.
+    Learned,
+}
+
+/// Which matrices are one tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fused {
+    /// None.
+    None,
+    /// Queries, keys and values.
+    QueryKeyValue,
+    /// Those, and gate and up.
+    All,
 }
 
 /// How vectors are normed.
@@ -60,6 +93,8 @@ pub enum NormPlaces {
     After,
     /// Both.
     Around,
+    /// The sums that what comes out of them is part of.
+    Sums,
 }
 
 /// How queries and keys are normed before RoPE.
@@ -76,6 +111,8 @@ pub enum QueryKeyNorm {
 /// Which products have a vector added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Biases {
+    /// None.
+    None,
     /// Those of attention where the file has one.
     Optional,
     /// Queries, keys and values.
@@ -140,6 +177,8 @@ pub enum LocalRope {
 const LLAMA: Architecture = Architecture {
     name: "llama",
     families: "Llama 1 to 3, Mistral 7B, Mixtral, TinyLlama, SmolLM, SmolLM2",
+    purpose: Purpose::Generation,
+    positions: Positions::Rope,
     // Files hold the query and key rows permuted for neighbouring pairs (llama.cpp,
     // convert_hf_to_gguf.py `permute`; llama-model.cpp `LLAMA_ROPE_TYPE_NORM`).
     rope_layout: RopeLayout::Interleaved,
@@ -148,7 +187,7 @@ const LLAMA: Architecture = Architecture {
     norm_places: NormPlaces::Before,
     query_key_norm: QueryKeyNorm::None,
     biases: Biases::Optional,
-    is_fused: false,
+    fused: Fused::None,
     activation: Activation::SiluGated,
     experts: Experts::Possible,
     scales_embedding: false,
@@ -167,6 +206,19 @@ const QWEN2: Architecture = Architecture {
     experts: Experts::Never,
     windows: Windows::Unknown,
     ..LLAMA
+};
+
+/// The differences of the other encoders are differences to this.
+const BERT: Architecture = Architecture {
+    name: "bert",
+    families: "BERT, MiniLM, BGE, E5, GTE (those without RoPE)",
+    purpose: Purpose::Embedding,
+    positions: Positions::Learned,
+    norm: Norm::Layer,
+    norm_places: NormPlaces::Sums,
+    biases: Biases::All,
+    activation: Activation::Gelu,
+    ..QWEN2
 };
 
 /// All that this decoder computes.
@@ -224,8 +276,8 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture {
         name: "phi3",
         families: "Phi 3, Phi 3.5, Phi 4",
-        biases: Biases::Optional,
-        is_fused: true,
+        biases: Biases::None,
+        fused: Fused::All,
         windows: Windows::Ignored,
         ..QWEN2
     },
@@ -266,7 +318,24 @@ pub const ARCHITECTURES: &[Architecture] = &[
         ],
         ..LLAMA
     },
+    BERT,
+    Architecture {
+        name: "nomic-bert",
+        families: "Nomic Embed Text 1 and 1.5",
+        positions: Positions::Rope,
+        biases: Biases::None,
+        fused: Fused::QueryKeyValue,
+        activation: Activation::SiluGated,
+        ..BERT
+    },
 ];
+
+impl Architecture {
+    /// Whether all tokens of a text see each other.
+    pub fn is_encoder(&self) -> bool {
+        self.purpose == Purpose::Embedding
+    }
+}
 
 /// Finds the row of an architecture.
 ///

@@ -3,9 +3,12 @@
 use std::ops::RangeInclusive;
 
 use trefoil_contract::{Error, Result};
+use trefoil_generation::Pooling;
 use trefoil_gguf::{Array, Gguf, Metadata, Value};
 
-use crate::architecture::{Architecture, Experts, LocalRope, Norm, Windows, architecture};
+use crate::architecture::{
+    Architecture, Experts, LocalRope, Norm, Positions, Windows, architecture,
+};
 use crate::key::{self, Key};
 use crate::tensor;
 
@@ -24,6 +27,8 @@ pub const CONTEXT_TOKENS_MAX: u32 = 1 << 24;
 /// Most tokens of a vocabulary.
 pub const VOCABULARY_TOKENS_MAX: u32 = 1 << 22;
 
+/// Most kinds of tokens that an encoder tells apart. Known ones have 1 or 2.
+pub const TOKEN_TYPES_MAX: u32 = 1 << 10;
 /// Most experts of a block.
 pub const EXPERTS_MAX: u32 = 1 << 10;
 
@@ -79,6 +84,10 @@ pub struct Config {
     pub logits_soft_cap: f32,
     /// Tokens of the vocabulary.
     pub vocabulary_tokens: usize,
+    /// Kinds of tokens that an encoder tells apart; 0 for decoders. All tokens are of the first.
+    pub token_types: usize,
+    /// How the vectors of a text's tokens become one, if the file says.
+    pub pooling: Option<Pooling>,
 }
 
 /// Sizes of a mixture of experts (Shazeer et al., 2017, arXiv:1701.06538).
@@ -186,7 +195,8 @@ impl Config {
             rope_length: rope_length as usize,
             rope,
             local_rope: local_rope(&keys, &rope)?,
-            has_rope: keys.feature_flag(key::ROPE_FINETUNED)?.unwrap_or(true),
+            has_rope: architecture.positions == Positions::Rope
+                && keys.feature_flag(key::ROPE_FINETUNED)?.unwrap_or(true),
             window_tokens,
             has_window,
             norm_epsilon,
@@ -200,6 +210,8 @@ impl Config {
             logit_scale: scale(key::LOGIT_SCALE)?.unwrap_or(1.0),
             logits_soft_cap: soft_cap(key::LOGITS_SOFT_CAP)?,
             vocabulary_tokens: vocabulary_tokens(&keys, gguf)?,
+            token_types: token_types(&keys)?,
+            pooling: pooling(&keys)?,
         })
     }
 
@@ -234,6 +246,39 @@ impl Config {
 pub(crate) enum RopeKind {
     Global,
     Local,
+}
+
+/// Kinds of tokens, which every encoder has.
+fn token_types(keys: &Keys<'_>) -> Result<usize> {
+    if !keys.architecture.is_encoder() {
+        return Ok(0);
+    }
+    let key = key::TOKEN_TYPE_COUNT;
+    let count = keys.metadata.u32(key).map_err(invalid)?;
+    match count.ok_or_else(|| invalid(keys.metadata.missing(key)))? {
+        count if (1..=TOKEN_TYPES_MAX).contains(&count) => Ok(count as usize),
+        count => Err(Error::InvalidModel(format!(
+            "key `{key}` is {count}: expected a whole number from 1 to {TOKEN_TYPES_MAX}"
+        ))),
+    }
+}
+
+/// Numbered as in llama.cpp's `llama.h`.
+fn pooling(keys: &Keys<'_>) -> Result<Option<Pooling>> {
+    let key = key::POOLING_TYPE;
+    Ok(match keys.optional(key, 0..=4)? {
+        None | Some(0) => None,
+        Some(1) => Some(Pooling::Mean),
+        Some(2) => Some(Pooling::Cls),
+        Some(3) => Some(Pooling::Last),
+        Some(number) => {
+            return Err(Error::unsupported(format_args!(
+                "key `{}` is {number}, which a model has that ranks texts; this engine embeds \
+                 texts with 1 (mean), 2 (CLS) and 3 (last)",
+                key.full(keys.architecture.name)
+            )));
+        }
+    })
 }
 
 /// The mixture of experts, if the feed-forward networks are one.
@@ -484,7 +529,8 @@ impl Keys<'_> {
                 _ => {}
             }
         }
-        for &(key, neutral) in key::NEUTRAL_BOOLEANS {
+        let causal = (key::ATTENTION_CAUSAL, !self.architecture.is_encoder());
+        for &(key, neutral) in key::NEUTRAL_BOOLEANS.iter().chain([&causal]) {
             let name = key.full(self.architecture.name);
             match self.metadata.bool(&name).map_err(invalid)? {
                 Some(value) if value != neutral => return Err(self.refused(key, value, neutral)),

@@ -1,4 +1,4 @@
-//! The decoder: weights, KV cache, and the order of the computation.
+//! The decoder, which encodes as well: weights, KV cache, and the order of the computation.
 
 use std::ops::Range;
 
@@ -11,10 +11,11 @@ use trefoil_kernels::{
 };
 
 use crate::adapter::Adapter;
-use crate::architecture::{Activation, QueryKeyNorm};
+use crate::architecture::{Activation, NormPlaces, QueryKeyNorm};
 use crate::batch::{self, Bounds};
 use crate::cache::Cache;
 use crate::config::{Config, ExpertsConfig, RopeKind};
+use crate::encoding::Encoding;
 use crate::exchange::{Alone, Exchange};
 use crate::memory::resize;
 use crate::partition::Partition;
@@ -53,7 +54,18 @@ pub struct Decoder<E = Alone> {
     rope: Rope,
     local_rope: Option<Rope>,
     cache: Cache,
+    /// What an encoder has in place of the cache.
+    encoding: Option<Encoding>,
     scratch: Scratch,
+}
+
+/// What is made of the wanted tokens' vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// Logits.
+    Logits,
+    /// Nothing: they are the result.
+    None,
 }
 
 impl Decoder {
@@ -104,6 +116,8 @@ impl<E: Exchange> Decoder<E> {
         let Options { sequences_max, kv_cache_type, .. } = options;
         let sequences_max = sequences_max as usize;
         let cache = Cache::new(&config, &partition, sequences_max, kv_cache_type);
+        let is_encoder = config.architecture.is_encoder();
+        let encoding = is_encoder.then(|| Encoding::new(&config, &partition));
         Ok(Decoder {
             config,
             context_tokens,
@@ -113,6 +127,7 @@ impl<E: Exchange> Decoder<E> {
             rope,
             local_rope,
             cache,
+            encoding,
             scratch: Scratch::default(),
         })
     }
@@ -127,18 +142,18 @@ impl<E: Exchange> Decoder<E> {
         self.weights.bytes()
     }
 
-    /// Bytes of the KV cache in memory.
+    /// Bytes of the KV cache in memory, or what an encoder has in its place.
     pub fn cache_bytes(&self) -> u64 {
-        self.cache.bytes()
+        self.cache.bytes() + self.encoding.as_ref().map_or(0, Encoding::bytes)
     }
 
     /// A batch that was checked. On errors, which all instances have then, the cache may hold parts
     /// of it.
-    fn compute(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()> {
+    fn compute(&mut self, batch: &[Span<'_>], head: Head, rows: &mut Vec<f32>) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
-        let reserved = self.reserve(batch, logits);
+        let reserved = self.reserve(batch, head, rows);
         self.peers.agree(reserved)?;
         self.embed(batch)?;
         for (index, block) in self.weights.blocks.iter().enumerate() {
@@ -150,27 +165,35 @@ impl<E: Exchange> Decoder<E> {
                 index,
                 peers: &mut self.peers,
                 cache: &mut self.cache,
+                encoding: self.encoding.as_mut(),
                 scratch: &mut self.scratch,
             };
             pass.attention()?;
             pass.feed_forward()?;
         }
-        self.head(batch, logits)?;
-        for span in batch {
-            self.cache.keep(span.sequence, span.tokens.len());
+        self.head(batch, head, rows)?;
+        if self.encoding.is_none() {
+            for span in batch {
+                self.cache.keep(span.sequence, span.tokens.len());
+            }
         }
         Ok(())
     }
 
     /// Takes the memory for a batch, before any instance computes.
-    fn reserve(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()> {
+    fn reserve(&mut self, batch: &[Span<'_>], head: Head, rows: &mut Vec<f32>) -> Result<()> {
         self.scratch.fit(batch::tokens_count(batch), &self.config, &self.partition)?;
         for span in batch {
-            self.cache.reserve(span.sequence, span.tokens.len())?;
+            match &mut self.encoding {
+                Some(encoding) => encoding.reserve(span.tokens.len())?,
+                None => self.cache.reserve(span.sequence, span.tokens.len())?,
+            }
         }
-        let rows = batch::wanted(batch).count();
-        let length = self.config.vocabulary_tokens.saturating_mul(rows);
-        resize(logits, length, "logits; ask for fewer at a time")
+        let (width, purpose) = match head {
+            Head::Logits => (self.config.vocabulary_tokens, "logits; ask for fewer at a time"),
+            Head::None => (self.config.embedding_length, "vectors; embed a shorter text"),
+        };
+        resize(rows, width.saturating_mul(batch::wanted(batch).count()), purpose)
     }
 
     /// Fills the residual stream with the tokens' embeddings and the angles of their positions.
@@ -195,20 +218,49 @@ impl<E: Exchange> Decoder<E> {
             embedding.row(index, row);
         })?;
         scale_unless_one(stream, self.config.embedding_scale);
+        self.add_to_embeddings(batch);
         Ok(())
     }
 
-    /// Logits of the wanted tokens. Only their rows are multiplied.
-    fn head(&mut self, batch: &[Span<'_>], logits: &mut [f32]) -> Result<()> {
+    /// What encoders add to the embeddings, and the norm of the sum.
+    fn add_to_embeddings(&mut self, batch: &[Span<'_>]) {
+        let Scratch { stream, branch, .. } = &mut self.scratch;
+        let Weights { token_types, position_embd, token_embd_norm, .. } = &self.weights;
+        let width = self.config.embedding_length;
+        if let Some(types) = token_types {
+            let first = &mut branch[..width];
+            types.row(0, first);
+            stream.chunks_exact_mut(width).for_each(|token| add(token, first));
+        }
+        if let Some(positions) = position_embd {
+            let places = batch.iter().flat_map(|span| (span.position..).zip(span.tokens));
+            let row = &mut branch[..width];
+            for ((position, _), token) in places.zip(stream.chunks_exact_mut(width)) {
+                positions.row(position as usize, row);
+                add(token, row);
+            }
+        }
+        if let Some(norm) = token_embd_norm {
+            norm_in_place(norm, self.config.norm_epsilon, stream, branch);
+        }
+    }
+
+    /// Logits or vectors of the wanted tokens. Only their rows are multiplied.
+    fn head(&mut self, batch: &[Span<'_>], head: Head, logits: &mut [f32]) -> Result<()> {
         let Scratch { stream, branch, activations, .. } = &mut self.scratch;
         let width = self.config.embedding_length;
         let mut count = 0;
         for (index, row) in batch::wanted(batch).zip(branch.chunks_exact_mut(width)) {
             let token = &stream[index * width..(index + 1) * width];
-            self.weights.output_norm.apply(token, self.config.norm_epsilon, row);
+            match &self.weights.output_norm {
+                Some(norm) => norm.apply(token, self.config.norm_epsilon, row),
+                None => row.copy_from_slice(token),
+            }
             count += 1;
         }
-        if count > 0 {
+        if head == Head::None {
+            logits.copy_from_slice(&branch[..count * width]);
+        } else if count > 0 {
             activations.prepare(&branch[..count * width], width);
             let output = self.weights.output();
             self.peers.gather(&self.partition.vocabulary, logits, |own| {
@@ -238,6 +290,15 @@ fn rope_factors<'a>(
     }
 }
 
+/// `stream = norm(stream)`; `other` has its length and any content.
+fn norm_in_place(norm: &Norm, epsilon: f32, stream: &mut Vec<f32>, other: &mut Vec<f32>) {
+    let width = norm.width();
+    for (row, out) in stream.chunks_exact(width).zip(other.chunks_exact_mut(width)) {
+        norm.apply(row, epsilon, out);
+    }
+    std::mem::swap(stream, other);
+}
+
 /// Most models scale nothing.
 fn scale_unless_one(x: &mut [f32], factor: f32) {
     if factor != 1.0 {
@@ -262,6 +323,32 @@ pub(crate) fn context_tokens(config: &Config, asked_tokens: u32) -> Result<u32> 
     }
 }
 
+impl<E: Exchange> Decoder<E> {
+    /// Checks a batch and computes it.
+    fn run(&mut self, batch: &[Span<'_>], head: Head, rows: &mut Vec<f32>) -> Result<()> {
+        rows.clear();
+        let bounds = Bounds {
+            vocabulary_tokens: self.config.vocabulary_tokens,
+            context_tokens: self.context_tokens,
+            cache: &self.cache,
+        };
+        let checked = batch::check(batch, &bounds);
+        for span in batch {
+            self.cache.truncate(span.sequence, span.position);
+        }
+        checked?;
+        let computed = self.compute(batch, head, rows);
+        if computed.is_err() {
+            // Blocks before the failing one hold the tokens already.
+            for span in batch {
+                self.cache.truncate(span.sequence, span.position);
+            }
+            rows.clear();
+        }
+        computed
+    }
+}
+
 impl<E: Exchange> Forward for Decoder<E> {
     fn vocabulary_tokens(&self) -> usize {
         self.config.vocabulary_tokens
@@ -276,26 +363,22 @@ impl<E: Exchange> Forward for Decoder<E> {
     }
 
     fn forward(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()> {
-        logits.clear();
-        let bounds = Bounds {
-            vocabulary_tokens: self.config.vocabulary_tokens,
-            context_tokens: self.context_tokens,
-            cache: &self.cache,
-        };
-        let checked = batch::check(batch, &bounds);
-        for span in batch {
-            self.cache.truncate(span.sequence, span.position);
-        }
-        checked?;
-        let computed = self.compute(batch, logits);
-        if computed.is_err() {
-            // Blocks before the failing one hold the tokens already.
-            for span in batch {
-                self.cache.truncate(span.sequence, span.position);
-            }
+        if self.is_encoder() {
             logits.clear();
+            return Err(Error::unsupported(format_args!(
+                "logits of architecture `{}`, an encoder; use `embed`",
+                self.config.architecture.name
+            )));
         }
-        computed
+        self.run(batch, Head::Logits, logits)
+    }
+
+    fn embed(&mut self, batch: &[Span<'_>], vectors: &mut Vec<f32>) -> Result<()> {
+        self.run(batch, Head::None, vectors)
+    }
+
+    fn is_encoder(&self) -> bool {
+        self.encoding.is_some()
     }
 
     fn reusable(&self, sequence: usize, tokens: u32) -> u32 {
@@ -316,14 +399,15 @@ struct Pass<'a, E> {
     index: usize,
     peers: &'a mut Peers<E>,
     cache: &'a mut Cache,
+    encoding: Option<&'a mut Encoding>,
     scratch: &'a mut Scratch,
 }
 
 impl<E: Exchange> Pass<'_, E> {
-    /// `stream += attention(norm(stream))`
+    /// `stream += attention(norm(stream))`, or `stream = norm(stream + attention(stream))`
     fn attention(&mut self) -> Result<()> {
         let block = self.block;
-        self.norm(block.attn_norm.as_ref());
+        self.norm_before(block.attn_norm.as_ref());
         let Scratch {
             branch,
             query,
@@ -339,14 +423,13 @@ impl<E: Exchange> Pass<'_, E> {
         } = &mut *self.scratch;
         let (config, batch, index) = (self.config, self.batch, self.index);
         let Partition { query: heads, embedding, kv, .. } = self.partition;
-        let cache = &mut *self.cache;
+        let (cache, mut encoding) = (&mut *self.cache, self.encoding.as_deref_mut());
         let angles = config.rope_of(index).map(|kind| match kind {
             RopeKind::Global => &*angles,
             RopeKind::Local => &*local_angles,
         });
         let scoring =
             Scoring { scale: config.attention_scale, soft_cap: config.attention_soft_cap };
-        let scoring = (config.window_of(index), scoring);
         activations.prepare(branch, config.embedding_length);
         self.peers.all_gather(heads, attended, |attended| {
             let (query_length, kv_length) = (heads.own().len(), kv.len());
@@ -389,18 +472,22 @@ impl<E: Exchange> Pass<'_, E> {
                 let end = start + span.tokens.len();
                 let of_kv = start * kv_length..end * kv_length;
                 let of_query = start * query_length..end * query_length;
-                let mut layer = cache.layer(span.sequence, index);
                 let out = &mut attended[of_query.clone()];
-                layer
-                    .append(&key[of_kv.clone()], &value[of_kv])
-                    .and_then(|()| {
-                        let position = span.position as usize;
-                        layer.attend(position, scoring, &query[of_query], attention, out)
-                    })
-                    .map_err(|OutOfMemory(bytes)| Error::OutOfMemory {
-                        needed_bytes: bytes as u64,
-                        purpose: "attention; lower `context-tokens`".to_owned(),
-                    })?;
+                let (query, key, value) = (&query[of_query], &key[of_kv.clone()], &value[of_kv]);
+                let done = match &mut encoding {
+                    Some(encoding) => encoding.attend((key, value), scoring, query, attention, out),
+                    None => {
+                        let mut layer = cache.layer(span.sequence, index);
+                        let (position, window) = (span.position as usize, config.window_of(index));
+                        layer.append(key, value).and_then(|()| {
+                            layer.attend(position, (window, scoring), query, attention, out)
+                        })
+                    }
+                };
+                done.map_err(|OutOfMemory(bytes)| Error::OutOfMemory {
+                    needed_bytes: bytes as u64,
+                    purpose: "attention; lower `context-tokens`".to_owned(),
+                })?;
             }
             Ok(())
         })?;
@@ -410,13 +497,14 @@ impl<E: Exchange> Pass<'_, E> {
             Ok(())
         })?;
         self.add_branch(block.attn_post_norm.as_deref());
+        self.norm_sum(block.attn_norm.as_ref());
         Ok(())
     }
 
-    /// `stream += feed_forward(norm(stream))`
+    /// `stream += feed_forward(norm(stream))`, or `stream = norm(stream + feed_forward(stream))`
     fn feed_forward(&mut self) -> Result<()> {
         let block = self.block;
-        self.norm(block.ffn_norm.as_ref());
+        self.norm_before(block.ffn_norm.as_ref());
         match &block.feed_forward {
             FeedForward::Mixture { router, experts, sizes } => {
                 self.mixture(router, experts, sizes)?;
@@ -424,6 +512,7 @@ impl<E: Exchange> Pass<'_, E> {
             FeedForward::Dense(network) => self.dense(network)?,
         }
         self.add_branch(block.ffn_post_norm.as_deref());
+        self.norm_sum(block.ffn_norm.as_ref());
         Ok(())
     }
 
@@ -510,16 +599,26 @@ impl<E: Exchange> Pass<'_, E> {
         Ok(())
     }
 
-    /// `branch = norm(stream)`
-    fn norm(&mut self, norm: Option<&Norm>) {
+    /// `branch = norm(stream)`, unless sums are normed
+    fn norm_before(&mut self, norm: Option<&Norm>) {
         let width = self.config.embedding_length;
+        let norms_sums = self.config.architecture.norm_places == NormPlaces::Sums;
         let Scratch { stream, branch, .. } = &mut *self.scratch;
-        let Some(norm) = norm else {
+        let Some(norm) = norm.filter(|_| !norms_sums) else {
             branch.copy_from_slice(stream);
             return;
         };
         for (row, out) in stream.chunks_exact(width).zip(branch.chunks_exact_mut(width)) {
             norm.apply(row, self.config.norm_epsilon, out);
+        }
+    }
+
+    /// `stream = norm(stream)` where sums are normed
+    fn norm_sum(&mut self, norm: Option<&Norm>) {
+        let norms_sums = self.config.architecture.norm_places == NormPlaces::Sums;
+        if let Some(norm) = norm.filter(|_| norms_sums) {
+            let Scratch { stream, branch, .. } = &mut *self.scratch;
+            norm_in_place(norm, self.config.norm_epsilon, stream, branch);
         }
     }
 

@@ -5,6 +5,8 @@
 pub(crate) const ARCHITECTURE: &str = "general.architecture";
 /// The vocabulary; its length is the number of tokens.
 pub(crate) const TOKENS: &str = "tokenizer.ggml.tokens";
+/// Kinds of tokens that an encoder tells apart (first text, second text).
+pub(crate) const TOKEN_TYPE_COUNT: &str = "tokenizer.ggml.token_type_count";
 
 /// A key below the architecture's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,11 @@ pub(crate) const EXPERT_COUNT: Key = Key("expert_count");
 pub(crate) const EXPERT_USED_COUNT: Key = Key("expert_used_count");
 pub(crate) const EXPERT_FEED_FORWARD_LENGTH: Key = Key("expert_feed_forward_length");
 
+/// How the vectors of a text's tokens become one.
+pub(crate) const POOLING_TYPE: Key = Key("pooling_type");
+/// Whether tokens see only those before them.
+pub(crate) const ATTENTION_CAUSAL: Key = Key("attention.causal");
+
 pub(crate) const ATTENTION_SOFT_CAP: Key = Key("attn_logit_softcapping");
 pub(crate) const LOGITS_SOFT_CAP: Key = Key("final_logit_softcapping");
 pub(crate) const EMBEDDING_SCALE: Key = Key("embedding_scale");
@@ -77,5 +84,4 @@ pub(crate) const NEUTRAL: &[(Key, f32)] = &[
     (Key("rope.scaling.yarn_log_multiplier"), 0.0),
 ];
 /// Booleans of the same kind.
-pub(crate) const NEUTRAL_BOOLEANS: &[(Key, bool)] =
-    &[(Key("attention.causal"), true), (Key("use_parallel_residual"), false)];
+pub(crate) const NEUTRAL_BOOLEANS: &[(Key, bool)] = &[(Key("use_parallel_residual"), false)];

@@ -14,6 +14,7 @@ mod batch;
 mod cache;
 mod config;
 mod decoder;
+mod encoding;
 mod exchange;
 mod key;
 mod memory;
@@ -27,12 +28,12 @@ mod weights;
 
 pub use adapter::{Adapter, RANK_MAX};
 pub use architecture::{
-    ARCHITECTURES, Activation, Architecture, Biases, Experts, LocalRope, Norm, NormPlaces,
-    QueryKeyNorm, Windows,
+    ARCHITECTURES, Activation, Architecture, Biases, Experts, Fused, LocalRope, Norm, NormPlaces,
+    Positions, Purpose, QueryKeyNorm, Windows,
 };
 pub use config::{
     BLOCKS_MAX, CONTEXT_TOKENS_MAX, Config, EMBEDDING_LENGTH_MAX, EXPERTS_MAX, ExpertsConfig,
-    FEED_FORWARD_LENGTH_MAX, HEAD_LENGTH_MAX, HEADS_MAX, RopeConfig, RopeScaling,
+    FEED_FORWARD_LENGTH_MAX, HEAD_LENGTH_MAX, HEADS_MAX, RopeConfig, RopeScaling, TOKEN_TYPES_MAX,
     VOCABULARY_TOKENS_MAX,
 };
 pub use trefoil_kernels::{CacheType, WeightsType};

@@ -109,6 +109,8 @@ impl Places {
 }
 
 const PURPOSE: &str = "one batch; lower `prefill-tokens`";
+/// An encoder's batch is a text.
+const PURPOSE_TEXT: &str = "one text; embed a shorter one";
 
 impl Scratch {
     /// Makes all buffers fit `tokens`.
@@ -121,7 +123,11 @@ impl Scratch {
         config: &Config,
         partition: &Partition,
     ) -> Result<()> {
-        resize(&mut self.tokens, tokens, PURPOSE)?;
+        let purpose = match config.architecture.is_encoder() {
+            true => PURPOSE_TEXT,
+            false => PURPOSE,
+        };
+        resize(&mut self.tokens, tokens, purpose)?;
         let widths = [
             (&mut self.stream, config.embedding_length),
             (&mut self.branch, config.embedding_length),
@@ -144,7 +150,7 @@ impl Scratch {
             ),
         ];
         for (buffer, width) in widths {
-            resize(buffer, tokens.saturating_mul(width), PURPOSE)?;
+            resize(buffer, tokens.saturating_mul(width), purpose)?;
         }
         match &config.experts {
             Some(experts) => self.mixture.fit(tokens, config, experts, partition),

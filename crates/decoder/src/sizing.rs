@@ -7,6 +7,7 @@ use trefoil_kernels::{CacheType, PAGE_TOKENS};
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::decoder::{Options, context_tokens};
+use crate::encoding::Encoding;
 use crate::partition::Partition;
 use crate::tensor::{self, Planned};
 use crate::weights::own_bytes;
@@ -85,6 +86,10 @@ impl Model<'_> {
     /// Bytes that an instance needs.
     fn bytes(&self, share: &Share, options: Options) -> u64 {
         let Options { context_tokens, sequences_max, kv_cache_type } = options;
+        if self.config.architecture.is_encoder() {
+            let bytes = Encoding::bytes_of(self.config, &share.partition, context_tokens);
+            return bytes.saturating_add(share.weights_bytes);
+        }
         let sequence_bytes = Cache::bytes_of(
             self.config,
             &share.partition,
@@ -133,7 +138,8 @@ impl Model<'_> {
             }
         };
         propose_context(options, "");
-        if kv_cache_type != CacheType::Q8 {
+        let is_encoder = self.config.architecture.is_encoder();
+        if kv_cache_type != CacheType::Q8 && !is_encoder {
             let options = Options { kv_cache_type: CacheType::Q8, ..options };
             propose_context(options, "`cpu.kv-cache-type` = `q8`");
         }

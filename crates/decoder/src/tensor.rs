@@ -4,7 +4,9 @@ use trefoil_contract::{Error, FORMAT_GGUF_ROWS_16, ROWS_16_VERSION_KEY, Result};
 use trefoil_gguf::{Gguf, Tensor, TensorType};
 use trefoil_kernels::{LAYOUT_VERSION, WeightsType};
 
-use crate::architecture::{Activation, Architecture, Biases, Norm, NormPlaces, QueryKeyNorm};
+use crate::architecture::{
+    Activation, Architecture, Biases, Fused, Norm, NormPlaces, Positions, QueryKeyNorm,
+};
 use crate::config::Config;
 
 /// The embedding matrix: `[embedding, vocabulary]`.
@@ -24,6 +26,13 @@ pub(crate) const ROPE_FACTORS_SHORT: &str = "rope_factors_short.weight";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Slot {
     TokenEmbd,
+    /// What is added to the embeddings of an encoder's tokens, by kind.
+    TokenTypes,
+    /// What is added to them, by position.
+    PositionEmbd,
+    /// The norm of that sum.
+    TokenEmbdNorm,
+    TokenEmbdNormBias,
     RopeFreqs,
     RopeFactorsLong,
     RopeFactorsShort,
@@ -80,6 +89,10 @@ impl Slot {
     pub(crate) fn name(self, architecture: &Architecture) -> String {
         match self {
             Slot::TokenEmbd => TOKEN_EMBD.to_owned(),
+            Slot::TokenTypes => "token_types.weight".to_owned(),
+            Slot::PositionEmbd => "position_embd.weight".to_owned(),
+            Slot::TokenEmbdNorm => "token_embd_norm.weight".to_owned(),
+            Slot::TokenEmbdNormBias => "token_embd_norm.bias".to_owned(),
             Slot::RopeFreqs => ROPE_FREQS.to_owned(),
             Slot::RopeFactorsLong => ROPE_FACTORS_LONG.to_owned(),
             Slot::RopeFactorsShort => ROPE_FACTORS_SHORT.to_owned(),
@@ -101,10 +114,16 @@ impl Slot {
 
 impl BlockSlot {
     fn name(self, architecture: &Architecture) -> &'static str {
+        let norms_sums = architecture.norm_places == NormPlaces::Sums;
+        let fuses_qkv = architecture.fused != Fused::None;
         match self {
+            BlockSlot::AttnNorm if norms_sums => "attn_output_norm.weight",
+            BlockSlot::AttnNormBias if norms_sums => "attn_output_norm.bias",
+            BlockSlot::FfnNorm if norms_sums => "layer_output_norm.weight",
+            BlockSlot::FfnNormBias if norms_sums => "layer_output_norm.bias",
             BlockSlot::AttnNorm => "attn_norm.weight",
             BlockSlot::AttnNormBias => "attn_norm.bias",
-            BlockSlot::AttnQ | BlockSlot::AttnK | BlockSlot::AttnV if architecture.is_fused => {
+            BlockSlot::AttnQ | BlockSlot::AttnK | BlockSlot::AttnV if fuses_qkv => {
                 "attn_qkv.weight"
             }
             BlockSlot::AttnQ => "attn_q.weight",
@@ -120,7 +139,7 @@ impl BlockSlot {
             BlockSlot::AttnPostNorm => "post_attention_norm.weight",
             BlockSlot::FfnNorm => "ffn_norm.weight",
             BlockSlot::FfnNormBias => "ffn_norm.bias",
-            BlockSlot::FfnGate if architecture.is_fused => "ffn_up.weight",
+            BlockSlot::FfnGate if architecture.fused == Fused::All => "ffn_up.weight",
             BlockSlot::FfnGate => "ffn_gate.weight",
             BlockSlot::FfnUp => "ffn_up.weight",
             BlockSlot::FfnUpBias => "ffn_up.bias",
@@ -141,27 +160,42 @@ enum Presence {
 
 /// All tensors that a model may have, block by block: a file may claim more than fit memory.
 fn slots(config: &Config) -> impl Iterator<Item = (Slot, Presence)> {
-    use Presence::{Needed, Possible};
-    let bias = (config.architecture.norm == Norm::Layer).then_some((Slot::OutputNormBias, Needed));
-    let ends = [
-        (Slot::TokenEmbd, Needed),
-        (Slot::RopeFreqs, Possible),
-        (Slot::RopeFactorsLong, Possible),
-        (Slot::RopeFactorsShort, Possible),
-        (Slot::OutputNorm, Needed),
-        (Slot::Output, Possible),
-    ];
+    let ends = end_slots(config.architecture);
     let of_block = block_slots(config.architecture, config.experts.is_some());
     let experts = config.experts.map_or(0, |experts| experts.count);
     let blocks = (0..config.blocks).flat_map(move |block| {
         let of_block = of_block.clone().into_iter();
         let of_experts = (0..experts).flat_map(move |expert| {
             let matrices = [ExpertSlot::Gate, ExpertSlot::Up, ExpertSlot::Down];
-            matrices.map(|slot| (Slot::Expert(block, slot, expert), Needed))
+            matrices.map(|slot| (Slot::Expert(block, slot, expert), Presence::Needed))
         });
         of_block.map(move |(slot, presence)| (Slot::Block(block, slot), presence)).chain(of_experts)
     });
-    ends.into_iter().chain(bias).chain(blocks)
+    ends.into_iter().chain(blocks)
+}
+
+/// What stands before the blocks and behind them.
+fn end_slots(architecture: &Architecture) -> Vec<(Slot, Presence)> {
+    use Presence::{Needed, Possible};
+    let mut slots = vec![(Slot::TokenEmbd, Needed)];
+    let has_bias = architecture.norm == Norm::Layer;
+    if architecture.is_encoder() {
+        slots.extend([(Slot::TokenTypes, Possible), (Slot::TokenEmbdNorm, Needed)]);
+        slots.extend(has_bias.then_some((Slot::TokenEmbdNormBias, Needed)));
+    } else {
+        slots.extend([
+            (Slot::RopeFreqs, Possible),
+            (Slot::RopeFactorsLong, Possible),
+            (Slot::RopeFactorsShort, Possible),
+            (Slot::OutputNorm, Needed),
+            (Slot::Output, Possible),
+        ]);
+        slots.extend(has_bias.then_some((Slot::OutputNormBias, Needed)));
+    }
+    if architecture.positions == Positions::Learned {
+        slots.push((Slot::PositionEmbd, Needed));
+    }
+    slots
 }
 
 fn block_slots(architecture: &Architecture, has_experts: bool) -> Vec<(BlockSlot, Presence)> {
@@ -178,14 +212,14 @@ fn block_slots(architecture: &Architecture, has_experts: bool) -> Vec<(BlockSlot
             add(&[AttnNormBias, FfnNormBias], Needed);
         }
     }
-    if places != NormPlaces::Before {
+    if matches!(places, NormPlaces::After | NormPlaces::Around) {
         add(&[AttnPostNorm, FfnPostNorm], Needed);
     }
     if architecture.query_key_norm != QueryKeyNorm::None {
         add(&[AttnQNorm, AttnKNorm], Needed);
     }
     match architecture.biases {
-        _ if architecture.is_fused => {}
+        Biases::None => {}
         Biases::Optional => {
             add(&[AttnQBias, AttnKBias, AttnVBias, AttnOutputBias], Possible);
         }
@@ -277,9 +311,9 @@ fn shape(slot: Slot, config: &Config) -> Shape {
     let embedding = config.embedding_length;
     let (query, kv) = (config.query_length(), config.kv_length());
     let feed_forward = config.feed_forward_length;
-    let is_fused = config.architecture.is_fused;
+    let fused = config.architecture.fused;
     let matrix = |columns, rows| Shape::Matrix { columns, first_row: 0, tensor_rows: rows };
-    let part = |first_row, rows, tensor_rows| match is_fused {
+    let part = |is_fused, first_row, rows, tensor_rows| match is_fused {
         true => Shape::Matrix { columns: embedding, first_row, tensor_rows },
         false => matrix(embedding, rows),
     };
@@ -292,19 +326,23 @@ fn shape(slot: Slot, config: &Config) -> Shape {
         Slot::RopeFreqs | Slot::RopeFactorsLong | Slot::RopeFactorsShort => {
             vector(config.rope_length / 2)
         }
-        Slot::OutputNorm | Slot::OutputNormBias => vector(embedding),
+        Slot::OutputNorm | Slot::OutputNormBias | Slot::TokenEmbdNorm | Slot::TokenEmbdNormBias => {
+            vector(embedding)
+        }
+        Slot::TokenTypes => matrix(embedding, config.token_types),
+        Slot::PositionEmbd => matrix(embedding, config.context_tokens_trained as usize),
         Slot::TokenEmbd | Slot::Output => matrix(embedding, config.vocabulary_tokens),
         Slot::Block(_, slot) => match slot {
-            AttnQ => part(0, query, query + 2 * kv),
-            AttnK => part(query, kv, query + 2 * kv),
-            AttnV => part(query + kv, kv, query + 2 * kv),
+            AttnQ => part(fused != Fused::None, 0, query, query + 2 * kv),
+            AttnK => part(fused != Fused::None, query, kv, query + 2 * kv),
+            AttnV => part(fused != Fused::None, query + kv, kv, query + 2 * kv),
             AttnQBias => vector(query),
             AttnKBias | AttnVBias => vector(kv),
             AttnQNorm => head_norm(query),
             AttnKNorm => head_norm(kv),
             AttnOutput => matrix(query, embedding),
-            FfnGate => part(0, feed_forward, 2 * feed_forward),
-            FfnUp => part(feed_forward, feed_forward, 2 * feed_forward),
+            FfnGate => part(fused == Fused::All, 0, feed_forward, 2 * feed_forward),
+            FfnUp => part(fused == Fused::All, feed_forward, feed_forward, 2 * feed_forward),
             FfnUpBias => vector(feed_forward),
             FfnDown => matrix(feed_forward, embedding),
             FfnGateInp => matrix(embedding, config.experts.map_or(0, |experts| experts.count)),

@@ -17,8 +17,13 @@ use crate::tensor::{self, BlockSlot, ExpertSlot, Form, MatrixForm, Planned, Slot
 /// The weights of a model: vectors as a whole, of matrices the rows that this instance holds.
 pub(crate) struct Weights {
     pub(crate) token_embd: OwnRows,
+    /// What is added to embeddings, by kind of token.
+    pub(crate) token_types: Option<OwnRows>,
+    /// What is added to them, by position.
+    pub(crate) position_embd: Option<OwnRows>,
+    pub(crate) token_embd_norm: Option<Norm>,
     pub(crate) blocks: Vec<Block>,
-    pub(crate) output_norm: Norm,
+    pub(crate) output_norm: Option<Norm>,
     /// `None` where the embedding matrix serves: one matrix, two uses.
     output: Option<OwnRows>,
     /// Divisors of RoPE's frequencies; empty without.
@@ -67,6 +72,11 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
+    /// Length of the vectors that it norms.
+    pub(crate) fn width(&self) -> usize {
+        self.weight.len()
+    }
+
     /// `out = norm(x)`
     pub(crate) fn apply(&self, x: &[f32], epsilon: f32, out: &mut [f32]) {
         match &self.bias {
@@ -141,11 +151,11 @@ impl Weights {
         let bytes = matrices.chain(vectors).sum();
         Ok(Weights {
             token_embd: loaded.matrix(Slot::TokenEmbd)?,
+            token_types: loaded.matrices.remove(&Slot::TokenTypes),
+            position_embd: loaded.matrices.remove(&Slot::PositionEmbd),
+            token_embd_norm: loaded.norm(Slot::TokenEmbdNorm, Slot::TokenEmbdNormBias),
             blocks: (0..config.blocks).map(|block| loaded.block(block)).collect::<Result<_>>()?,
-            output_norm: Norm {
-                weight: loaded.vector(Slot::OutputNorm)?,
-                bias: loaded.vectors.remove(&Slot::OutputNormBias),
-            },
+            output_norm: loaded.norm(Slot::OutputNorm, Slot::OutputNormBias),
             output: loaded.matrices.remove(&Slot::Output),
             rope_freqs: loaded.vector_or_empty(Slot::RopeFreqs),
             rope_factors_long: loaded.vector_or_empty(Slot::RopeFactorsLong),
@@ -217,6 +227,9 @@ fn own_rows(slot: Slot, config: &Config, partition: &Partition) -> Range<usize> 
         // So that every instance chooses the same experts.
         Slot::Block(_, FfnGateInp) => 0..config.experts.map_or(0, |experts| experts.count),
         Slot::TokenEmbd | Slot::Output => partition.vocabulary.own(),
+        // Small, and every instance adds them by itself.
+        Slot::TokenTypes => 0..config.token_types,
+        Slot::PositionEmbd => 0..config.context_tokens_trained as usize,
         _ => 0..0,
     }
 }
@@ -318,11 +331,6 @@ impl Loaded<'_> {
     fn matrix(&mut self, slot: Slot) -> Result<OwnRows> {
         let matrix = self.matrices.remove(&slot);
         matrix.ok_or_else(|| tensor::missing(&slot.name(self.config.architecture)))
-    }
-
-    fn vector(&mut self, slot: Slot) -> Result<Vec<f32>> {
-        let vector = self.vectors.remove(&slot);
-        vector.ok_or_else(|| tensor::missing(&slot.name(self.config.architecture)))
     }
 
     fn vector_or_empty(&mut self, slot: Slot) -> Vec<f32> {

@@ -89,10 +89,13 @@ fn a_prompt_in_pieces_gives_the_same_bits() {
 
 #[test]
 fn every_architecture_has_a_model() {
+    let embedding = golden::embeddings().into_iter().map(|model| model.file);
     let tested: BTreeSet<_> = golden::architectures()
-        .iter()
-        .map(|model| {
-            let gguf = Gguf::read(&model.file).expect("a GGUF file");
+        .into_iter()
+        .map(|model| model.file)
+        .chain(embedding)
+        .map(|file| {
+            let gguf = Gguf::read(&file).expect("a GGUF file");
             Config::from_gguf(&gguf).expect("a known architecture").architecture.name
         })
         .collect();

@@ -188,6 +188,26 @@ fn every_instance_gives_up_what_windows_leave_behind() {
 }
 
 #[test]
+fn every_embedding_has_the_same_bits_in_several_instances() {
+    for model in golden::embeddings() {
+        let (first, second) = model.golden.tokens.split_at(16);
+        let embed = |decoder: &mut dyn Forward| {
+            let mut vectors = Vec::new();
+            let batch = [span(2, 0, first, Logits::All), span(0, 0, second, Logits::Last)];
+            decoder.embed(&batch, &mut vectors).expect("a good batch");
+            vectors
+        };
+        let expected = together(&model.file, 1, embed).swap_remove(0);
+        assert_eq!(expected.len() % 17, 0);
+        for size in [2, 3, 5, 40] {
+            // Every instance has them, rank 0 among them.
+            let found = together(&model.file, size, embed);
+            assert!(found.iter().all(|vectors| *vectors == expected), "{size}: {}", model.name);
+        }
+    }
+}
+
+#[test]
 fn more_instances_than_heads_and_rows_still_compute_the_same() {
     let file = tiny_llama(&TinyLlama::default());
     let expected = together(&file, 1, conversation).remove(0);

@@ -29,6 +29,7 @@ const INTEGERS: &[&str] = &[
     "expert_shared_feed_forward_length",
     "expert_used_count",
     "feed_forward_length",
+    "pooling_type",
     "rope.dimension_count",
     "rope.scaling.original_context_length",
     "vocab_size",
@@ -73,13 +74,16 @@ struct Lying {
 
 /// One or several of each architecture. Those of the quantised types have no other keys.
 fn models() -> Vec<Lying> {
-    let models = golden::architectures().into_iter().filter(|it| !it.name.starts_with("types-"));
+    let models = golden::architectures().into_iter().map(|model| (model.name, model.file));
+    let embedding = golden::embeddings().into_iter().map(|model| (model.name, model.file));
     models
-        .map(|model| Lying {
-            architecture: config(&model.file).architecture.name,
-            original: Edited::new(&model.file),
-            name: model.name,
-            file: model.file,
+        .chain(embedding)
+        .filter(|(name, _)| !name.contains("types"))
+        .map(|(name, file)| Lying {
+            architecture: config(&file).architecture.name,
+            original: Edited::new(&file),
+            name,
+            file,
         })
         .collect()
 }
@@ -92,6 +96,7 @@ const ZERO_IS_NONE: &[&str] = &[
     "attn_logit_softcapping",
     "expert_count",
     "final_logit_softcapping",
+    "pooling_type",
 ];
 
 /// Tensors that a model may do without: ends of their names.
@@ -104,6 +109,7 @@ const OPTIONAL: &[&str] = &[
     "rope_factors_long.weight",
     "rope_factors_short.weight",
     "rope_freqs.weight",
+    "token_types.weight",
 ];
 
 fn config(file: &[u8]) -> Config {
@@ -191,6 +197,10 @@ fn sizes_that_contradict_each_other_are_refused() {
         ] {
             // Where all networks are experts, nothing has the length of the others.
             if key == "feed_forward_length" && config.experts.is_some() {
+                continue;
+            }
+            // With as many heads of keys, of no said length, that is another model of these shapes.
+            if value == config.heads * 2 && config.architecture.is_encoder() {
                 continue;
             }
             let key = format!("{}.{key}", model.architecture);

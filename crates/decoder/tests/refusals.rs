@@ -130,7 +130,8 @@ fn the_unchanged_model_loads() {
 fn refuses_unknown_architectures_with_the_list_of_known_ones() {
     Model::new().set("general.architecture", "rwkv").refused_as_unsupported(
         "architecture `rwkv`; this engine computes `llama`, `qwen2`, `qwen3`, `qwen3moe`, \
-             `gemma`, `gemma2`, `gemma3`, `phi3`, `olmo2`, `starcoder2`, `smollm3`, `granite`",
+             `gemma`, `gemma2`, `gemma3`, `phi3`, `olmo2`, `starcoder2`, `smollm3`, `granite`, \
+             `bert`, `nomic-bert`",
     );
 }
 

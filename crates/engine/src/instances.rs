@@ -133,6 +133,17 @@ impl Forward for Leader {
         self.decoder.reusable(sequence, tokens)
     }
 
+    fn embed(&mut self, batch: &[Span<'_>], vectors: &mut Vec<f32>) -> Result<()> {
+        if let Some(followers) = &self.followers {
+            followers.make(&Step::Embed { model: followers.model, batch: Batch::new(batch) })?;
+        }
+        self.decoder.embed(batch, vectors)
+    }
+
+    fn is_encoder(&self) -> bool {
+        self.decoder.is_encoder()
+    }
+
     fn truncate(&mut self, sequence: usize, tokens: u32) {
         if let Some(followers) = &self.followers {
             let sequence = sequence as u32;
@@ -155,7 +166,8 @@ pub(crate) fn serve(imports: &Rc<dyn Imports>) -> Result<()> {
         return Err(Error::InvalidArgument(text.into()));
     }
     let mut models: BTreeMap<u32, Decoder<Collective>> = BTreeMap::new();
-    let mut logits = Vec::new();
+    // Logits or vectors, which rank 0 has as well.
+    let mut rows = Vec::new();
     loop {
         let bytes = imports.broadcast(&[])?;
         if bytes.is_empty() {
@@ -170,7 +182,10 @@ pub(crate) fn serve(imports: &Rc<dyn Imports>) -> Result<()> {
             }
             Step::Forward { model, batch } => {
                 // Its errors are those of all instances: rank 0 reports them.
-                let _ = find(&mut models, model)?.forward(&batch.spans()?, &mut logits);
+                let _ = find(&mut models, model)?.forward(&batch.spans()?, &mut rows);
+            }
+            Step::Embed { model, batch } => {
+                let _ = find(&mut models, model)?.embed(&batch.spans()?, &mut rows);
             }
             Step::Truncate { model, sequence, tokens } => {
                 find(&mut models, model)?.truncate(sequence as usize, tokens);

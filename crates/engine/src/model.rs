@@ -6,7 +6,7 @@ use trefoil_contract::{
     Result, Setting, TokenizeOptions, Value,
 };
 use trefoil_decoder::{CacheType, Fitted};
-use trefoil_generation::{ChatTemplate, Forward, Generations};
+use trefoil_generation::{ChatTemplate, Forward, Generations, Pooling};
 use trefoil_gguf::{Gguf, Metadata, SPLIT_COUNT_KEY, Source, Tensor};
 use trefoil_settings::{Scope, Settings, TABLE};
 use trefoil_tokenizer::Tokenizer;
@@ -22,6 +22,8 @@ pub struct Model {
     template: Option<ChatTemplate>,
     /// Bytes that it takes of each instance's memory at most, by rank.
     pub(crate) memory_bytes: Vec<u64>,
+    /// How it embeds texts, if the file or a setting says.
+    pooling: Option<Pooling>,
     /// Defaults of its requests.
     pub(crate) settings: Settings,
     pub(crate) generations: RefCell<Generations<Leader, Rc<Tokenizer>>>,
@@ -123,10 +125,11 @@ impl Model {
             end_of_generation: tokenizer.end_of_generation().to_vec(),
             has_chat_template: template.is_some(),
         };
+        let pooling = Pooling::named(&settings.model.pooling).or(config.pooling);
         let tokenizer = Rc::new(tokenizer);
         let generations = Generations::new(leader, Rc::clone(&tokenizer), prefill_tokens);
         let generations = RefCell::new(generations);
-        Ok(Model { info, tokenizer, template, memory_bytes, settings, generations })
+        Ok(Model { info, tokenizer, template, memory_bytes, pooling, settings, generations })
     }
 
     /// `model.info`
@@ -192,17 +195,47 @@ impl Model {
     /// `model.logits`
     ///
     /// # Errors
-    /// See [`Generations::logits`].
+    /// See [`Generations::logits`]; [`Error::Unsupported`] for an encoder.
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.check_generates()?;
         self.generations.borrow_mut().logits(tokens)
     }
 
     /// `model.score`
     ///
     /// # Errors
-    /// See [`Generations::score`].
+    /// See [`Generations::score`]; [`Error::Unsupported`] for an encoder.
     pub fn score(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.check_generates()?;
         self.generations.borrow_mut().score(tokens)
+    }
+
+    /// `model.embed`: a vector of length 1.
+    ///
+    /// # Errors
+    /// See [`Generations::embed`]; [`Error::Unsupported`] where neither file nor setting says how.
+    pub fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        let pooling = self.pooling.ok_or_else(|| {
+            let ModelInfo { name, architecture, .. } = &self.info;
+            Error::unsupported(format_args!(
+                "embeddings of the model `{name}`: its file does not say how tokens' vectors become \
+                 one (`{architecture}.pooling_type`); choose `mean`, `cls` or `last` as the setting \
+                 `pooling` (`--pooling`)"
+            ))
+        })?;
+        self.generations.borrow_mut().embed(tokens, pooling)
+    }
+
+    /// # Errors
+    /// [`Error::Unsupported`] for an encoder.
+    pub(crate) fn check_generates(&self) -> Result<()> {
+        if !self.generations.borrow().forward().is_encoder() {
+            return Ok(());
+        }
+        let ModelInfo { name, architecture, .. } = &self.info;
+        Err(Error::unsupported(format_args!(
+            "generating text with the model `{name}` (`{architecture}`), an encoder; use `embed`"
+        )))
     }
 }
 

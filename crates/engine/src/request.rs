@@ -73,12 +73,14 @@ impl Request {
     /// Checks the request and takes a place for it.
     ///
     /// # Errors
-    /// What the setters recorded and the model refuses; [`Error::ContextOverflow`];
+    /// What the setters recorded and the model refuses, an encoder everything;
+    /// [`Error::ContextOverflow`];
     /// [`Error::Busy`]; [`Error::Template`].
     pub fn start(self) -> Result<Generation> {
         if let Some(what) = self.unsupported {
             return Err(Error::unsupported(what));
         }
+        self.model.check_generates()?;
         let mut settings = self.model.settings.clone();
         settings.apply(&self.settings, Scope::Request, SETTINGS_PREFIX)?;
         let tokens = tokens(&self.model, self.prompt)?;

@@ -14,6 +14,8 @@ pub(crate) enum Step {
     Open { model: u32, part: u32, options: Options, adapters: Vec<Choice> },
     /// Compute a batch.
     Forward { model: u32, batch: Batch },
+    /// Compute the vectors of a batch.
+    Embed { model: u32, batch: Batch },
     /// Forget tokens of a sequence.
     Truncate { model: u32, sequence: u32, tokens: u32 },
     /// Free a model.
@@ -24,6 +26,7 @@ const OPEN: u32 = 1;
 const FORWARD: u32 = 2;
 const TRUNCATE: u32 = 3;
 const CLOSE: u32 = 4;
+const EMBED: u32 = 5;
 
 /// Spans as words: sequence, position, which logits, number of tokens, tokens.
 #[derive(Debug, Default, PartialEq)]
@@ -93,6 +96,7 @@ impl Step {
                 )
             }
             Step::Forward { model, batch } => (&[FORWARD, *model], &batch.0),
+            Step::Embed { model, batch } => (&[EMBED, *model], &batch.0),
             Step::Truncate { model, sequence, tokens } => {
                 (&[TRUNCATE, *model, *sequence, *tokens], &[])
             }
@@ -136,6 +140,7 @@ impl Step {
             [FORWARD, model, ref batch @ ..] => {
                 Step::Forward { model, batch: Batch(batch.to_vec()) }
             }
+            [EMBED, model, ref batch @ ..] => Step::Embed { model, batch: Batch(batch.to_vec()) },
             [TRUNCATE, model, sequence, tokens] => Step::Truncate { model, sequence, tokens },
             [CLOSE, model] => Step::Close { model },
             _ => return Err(malformed()),
@@ -166,6 +171,7 @@ mod tests {
             Step::Open { model: 1, part: 2, options, adapters: Vec::new() },
             Step::Forward { model: 5, batch: Batch::new(&spans) },
             Step::Forward { model: 5, batch: Batch::new(&[]) },
+            Step::Embed { model: 5, batch: Batch::new(&spans) },
             Step::Truncate { model: 6, sequence: 7, tokens: 8 },
             Step::Close { model: 9 },
             Step::Open {
@@ -195,7 +201,8 @@ mod tests {
         for step in steps() {
             let bytes = step.encode();
             for end in 0..bytes.len() {
-                if let Ok(Step::Forward { batch, .. }) = Step::decode(&bytes[..end]) {
+                let decoded = Step::decode(&bytes[..end]);
+                if let Ok(Step::Forward { batch, .. } | Step::Embed { batch, .. }) = decoded {
                     // Cut between two spans it is a shorter batch, elsewhere none.
                     let _ = batch.spans();
                 } else {

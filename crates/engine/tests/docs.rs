@@ -4,17 +4,24 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use trefoil_decoder::{ARCHITECTURES, WeightsType};
+use trefoil_decoder::{ARCHITECTURES, Purpose, WeightsType};
 use trefoil_tokenizer::pre_tokenizers;
 
 fn page() -> String {
     let mut text = String::from(
         "# Models\n\n`cargo xtask docs` writes this page from the code. Anything else is refused by \
-         name.\n\n## Architectures\n\n| `general.architecture` | models |\n|---|---|\n",
+         name.\n\n## Architectures\n\n| `general.architecture` | models | for |\n|---|---|---|\n",
     );
     for row in ARCHITECTURES {
-        let _ = writeln!(text, "| `{}` | {} |", row.name, row.families);
+        let purpose = match row.purpose {
+            Purpose::Generation => "generating and embedding",
+            Purpose::Embedding => "embedding",
+        };
+        let _ = writeln!(text, "| `{}` | {} | {purpose} |", row.name, row.families);
     }
+    text += "\nEmbeddings are vectors of length 1. How they are made of the tokens' vectors, the file \
+             says with `{arch}.pooling_type` (1 the mean, 2 the first, 3 the last), or the setting \
+             `pooling`.\n";
     text += "\n## Types of matrices\n\nTypes without kernels of their own are stored in memory as \
              another type when a model is loaded: exact, but larger. Vectors are F32.\n\n\
              | type | bits per weight in the file | in memory | computed by |\n|---|---:|---:|---|\n";
@@ -29,8 +36,8 @@ fn page() -> String {
         };
         let _ = writeln!(text, "| {weights_type:?} | {file:.2} | {memory:.2} | {kernels} |");
     }
-    text += "\n## Tokenizers\n\nSentencePiece's BPE (`tokenizer.ggml.model` = `llama`), and \
-             byte-level BPE (`gpt2`) with these pre-tokenizers (`tokenizer.ggml.pre`; those in one \
+    text += "\n## Tokenizers\n\nSentencePiece's BPE (`tokenizer.ggml.model` = `llama`), WordPiece \
+             (`bert`), and byte-level BPE (`gpt2`) with these pre-tokenizers (`tokenizer.ggml.pre`; those in one \
              line cut texts alike):\n\n";
     for names in pre_tokenizers() {
         let _ = writeln!(text, "- `{}`", names.join("`, `"));

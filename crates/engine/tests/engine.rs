@@ -9,7 +9,7 @@ use trefoil_contract::{
     Value,
 };
 use trefoil_engine::{Engine, Generation, Imports, Model, Request, advance};
-use trefoil_fixtures::{TinyLlama, tiny_llama};
+use trefoil_fixtures::{TinyLlama, golden, tiny_llama};
 
 /// Imports that hold models in memory.
 struct Memory {
@@ -59,10 +59,14 @@ impl Imports for Memory {
 }
 
 fn memory(models: &[TinyLlama]) -> Memory {
-    let model = |options: &TinyLlama| {
-        let bytes = tiny_llama(options);
+    holding(models.iter().map(|options| (options.name.clone(), tiny_llama(options))))
+}
+
+/// Models by name and file.
+fn holding(files: impl Iterator<Item = (String, Vec<u8>)>) -> Memory {
+    let model = |(name, bytes): (String, Vec<u8>)| {
         let part = Part {
-            name: options.name.clone(),
+            name,
             role: Role::Weights,
             format: "gguf".into(),
             size: bytes.len() as u64,
@@ -72,7 +76,7 @@ fn memory(models: &[TinyLlama]) -> Memory {
         (part, bytes)
     };
     Memory {
-        models: models.iter().map(model).collect(),
+        models: files.map(model).collect(),
         configuration: Ok(Vec::new()),
         bytes_read: Cell::new(0),
     }
@@ -470,4 +474,85 @@ fn hostile_files_are_refused_without_a_panic() {
         let expected = fault.message;
         assert!(error.contains(expected), "{}: `{error}` lacks `{expected}`", fault.name);
     }
+}
+
+fn embed(settings: &[Setting]) -> Result<Vec<f32>> {
+    let engine = tiny();
+    engine.configure(settings.to_vec())?;
+    let model = engine.open(None)?;
+    let options = TokenizeOptions { add_special: true, parse_special: false };
+    model.embed(&model.tokenize(b"hello, world", options))
+}
+
+#[test]
+fn a_model_that_does_not_say_how_it_embeds_needs_the_setting() {
+    let error = embed(&[]).expect_err("nobody says how").to_string();
+    for piece in ["`Tiny Llama`", "`llama.pooling_type`", "`mean`, `cls` or `last`", "`--pooling`"]
+    {
+        assert!(error.contains(piece), "{error}");
+    }
+    let pooling = |name: &str| vec![Setting::new("pooling", Value::Text(name.into()))];
+    let vectors = ["mean", "cls", "last"].map(|name| embed(&pooling(name)).expect("a vector"));
+    for vector in &vectors {
+        let square: f64 = vector.iter().map(|x| f64::from(*x).powi(2)).sum();
+        assert!((square - 1.0).abs() < 1e-6, "{square}");
+        assert_eq!(vector.len(), TinyLlama::default().embedding_length as usize);
+    }
+    assert!(vectors[0] != vectors[1] && vectors[0] != vectors[2] && vectors[1] != vectors[2]);
+    // However many tokens one step computes.
+    let chunks = [pooling("mean"), vec![integer("prefill-tokens", 3)]].concat();
+    assert_eq!(embed(&chunks).as_ref(), Ok(&vectors[0]));
+    assert!(matches!(embed(&pooling("rank")), Err(Error::InvalidSetting { .. })));
+}
+
+/// The vector's distance from llama.cpp's, of which it is a share; larger ones are errors.
+fn tolerance(name: &str) -> f64 {
+    match name {
+        "bert-types" => 0.03,
+        // llama.cpp looks GELU up in a table of half precision.
+        "bert-mean" | "bert-cls" => 1e-3,
+        // The engine caches keys and values in half precision.
+        name if name.starts_with("qwen3") => 2e-3,
+        _ => 1e-4,
+    }
+}
+
+#[test]
+fn texts_are_embedded_as_llama_cpp_does() {
+    let models = golden::embeddings();
+    let files = models.iter().map(|model| (model.name.clone(), model.file.clone()));
+    let engine = engine(holding(files));
+    for golden::EmbeddingModel { name, golden, .. } in &models {
+        let model = engine.open(Some(name)).expect("opens");
+        let options = TokenizeOptions { add_special: true, parse_special: false };
+        let tokens = model.tokenize(golden.text.as_bytes(), options);
+        assert_eq!(tokens, golden.tokens, "{name}");
+        let vector = model.embed(&tokens).expect("a vector");
+        assert_eq!(vector.len(), model.info().embedding_length as usize);
+        let norm = golden.vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let pairs = vector.iter().zip(&golden.vector);
+        let square: f64 =
+            pairs.map(|(x, expected)| (f64::from(*x) - expected / norm).powi(2)).sum();
+        // Written so that NaN fails.
+        let is_close = square.sqrt() <= tolerance(name);
+        assert!(is_close, "{name}: {:.1e}", square.sqrt());
+    }
+}
+
+#[test]
+fn an_encoder_generates_nothing_and_says_what_it_does() {
+    let models = golden::embeddings().into_iter().map(|model| (model.name, model.file));
+    let engine = engine(holding(models));
+    let model = engine.open(Some("nomic-bert")).expect("opens");
+    let message =
+        "generating text with the model `nomic-bert` (`nomic-bert`), an encoder; use `embed`";
+    let refused = Error::unsupported(message);
+    assert_eq!(start(&model, text("one"), &[]).err(), Some(refused.clone()));
+    assert_eq!(start(&model, Prompt::Tokens(vec![2]), &[]).err(), Some(refused.clone()));
+    assert_eq!(model.logits(&[2, 7]), Err(refused.clone()));
+    assert_eq!(model.score(&[2, 7]), Err(refused));
+    let long = Error::ContextOverflow { needed_tokens: 129, available_tokens: 128 };
+    assert_eq!(model.embed(&[2; 129]), Err(long));
+    let beyond = model.embed(&[2, 1_000_000]).expect_err("is no token");
+    assert!(beyond.to_string().contains("1000000"), "{beyond}");
 }

@@ -151,7 +151,8 @@ fn tiny(name: &str, seed: u64) -> TinyLlama {
 #[test]
 fn a_dialogue_with_any_number_of_instances_is_the_same() {
     let talk = |engine: &Engine| {
-        engine.configure(vec![integer("prefill-tokens", 8)]).expect("valid");
+        let pooling = Setting::new("pooling", Value::Text("mean".into()));
+        engine.configure(vec![integer("prefill-tokens", 8), pooling]).expect("valid");
         let model = engine.open(None).expect("opens");
         let prompt = "Once upon a time there was a model in three pieces";
         let first = answer(&model, prompt);
@@ -159,7 +160,8 @@ fn a_dialogue_with_any_number_of_instances_is_the_same() {
         let second = answer(&model, "Once upon a time there were two");
         let bits = |numbers: Vec<f32>| numbers.into_iter().map(f32::to_bits).collect::<Vec<_>>();
         let logits = bits(model.logits(&[3, 1, 4, 1, 5]).expect("computes"));
-        (first, second, logits, bits(model.score(&[2, 7, 1, 8]).expect("computes")))
+        let vector = bits(model.embed(&[5; 20]).expect("computes"));
+        (first, second, logits, bits(model.score(&[2, 7, 1, 8]).expect("computes")), vector)
     };
     let expected = together(&[tiny("a", 1)], 1, None, talk).0;
     for size in 2..=5 {

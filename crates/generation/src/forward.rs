@@ -1,6 +1,6 @@
-use trefoil_contract::Result;
+use trefoil_contract::{Error, Result};
 
-/// Which logits a span of tokens should give.
+/// Which logits, or which vectors, a span of tokens should give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Logits {
     /// None: more of the prompt follows.
@@ -22,7 +22,7 @@ pub struct Span<'a> {
     pub position: u32,
     /// The tokens, at least one.
     pub tokens: &'a [u32],
-    /// Which logits are wanted.
+    /// Which logits are wanted, or which vectors.
     pub logits: Logits,
 }
 
@@ -45,6 +45,20 @@ pub trait Forward {
     /// grow, `io` and others. The cache then holds each sequence up to its span's `position`, as
     /// [`truncate`](Forward::truncate) leaves it.
     fn forward(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()>;
+
+    /// Likewise, but the rows are the tokens' vectors, behind the last norm. An encoder takes each
+    /// sequence as a whole, from position 0 on, and keeps nothing of it.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); `unsupported` unless an engine says otherwise.
+    fn embed(&mut self, _batch: &[Span<'_>], _vectors: &mut Vec<f32>) -> Result<()> {
+        Err(Error::unsupported("embeddings; this engine generates text"))
+    }
+
+    /// Whether every token sees all others, those behind it included: such a model gives no logits.
+    fn is_encoder(&self) -> bool {
+        false
+    }
 
     /// How many tokens of a sequence are of use behind which other ones than now are to follow:
     /// `tokens`, or all that are cached if those are fewer, or none. Where a sliding window has
@@ -76,6 +90,14 @@ impl<F: Forward + ?Sized> Forward for Box<F> {
 
     fn reusable(&self, sequence: usize, tokens: u32) -> u32 {
         (**self).reusable(sequence, tokens)
+    }
+
+    fn embed(&mut self, batch: &[Span<'_>], vectors: &mut Vec<f32>) -> Result<()> {
+        (**self).embed(batch, vectors)
+    }
+
+    fn is_encoder(&self) -> bool {
+        (**self).is_encoder()
     }
 
     fn truncate(&mut self, sequence: usize, tokens: u32) {

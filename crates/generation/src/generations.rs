@@ -1,5 +1,6 @@
 //! The generation loop over many sequences.
 
+mod embedding;
 mod scoring;
 mod slot;
 
@@ -47,7 +48,7 @@ pub struct Generations<F, V> {
     vocabulary: V,
     prefill_tokens: usize,
     slots: Vec<Slot>,
-    /// Rows of the last batch; kept for its memory.
+    /// Rows of the last batch, of logits or vectors; kept for its memory.
     logits: Vec<f32>,
     /// Counts uses of slots, to know the least recent.
     clock: u64,
@@ -70,6 +71,13 @@ impl Work {
             Logits::All => self.length,
         }
     }
+}
+
+/// What the rows of a batch are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    Logits,
+    Vectors,
 }
 
 impl<F: Forward, V: Vocabulary> Generations<F, V> {
@@ -223,13 +231,14 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         if work.is_empty() {
             return Vec::new();
         }
-        match self.compute(work) {
+        match self.compute(work, Rows::Logits) {
             Ok(()) => self.take(work),
             Err(Error::OutOfMemory { .. } | Error::ContextOverflow { .. }) if work.len() > 1 => {
-                let alone = |work: &Work| match self.compute(std::slice::from_ref(work)) {
-                    Ok(()) => self.take(std::slice::from_ref(work)).remove(0),
-                    Err(error) => Err(error),
-                };
+                let alone =
+                    |work: &Work| match self.compute(std::slice::from_ref(work), Rows::Logits) {
+                        Ok(()) => self.take(std::slice::from_ref(work)).remove(0),
+                        Err(error) => Err(error),
+                    };
                 work.iter().map(alone).collect()
             }
             Err(error) => work.iter().map(|_| Err(error.clone())).collect(),
@@ -259,14 +268,16 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
     }
 
     /// Runs the forward pass; `logits` holds its rows then. Books nothing.
-    fn compute(&mut self, work: &[Work]) -> Result<()> {
-        match self.run(work) {
-            Err(Error::OutOfMemory { .. }) if self.give_up_free_caches(work) => self.run(work),
+    fn compute(&mut self, work: &[Work], rows: Rows) -> Result<()> {
+        match self.run(work, rows) {
+            Err(Error::OutOfMemory { .. }) if self.give_up_free_caches(work) => {
+                self.run(work, rows)
+            }
             result => result,
         }
     }
 
-    fn run(&mut self, work: &[Work]) -> Result<()> {
+    fn run(&mut self, work: &[Work], rows: Rows) -> Result<()> {
         self.clock += 1;
         for work in work {
             self.slots[work.slot].used = self.clock;
@@ -283,14 +294,23 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
                 }
             })
             .collect();
-        self.forward.forward(&spans, &mut self.logits)?;
-        let rows: usize = work.iter().map(Work::rows).sum();
-        let expected = rows.saturating_mul(self.forward.vocabulary_tokens());
+        let count: usize = work.iter().map(Work::rows).sum();
+        let expected = match rows {
+            Rows::Logits => {
+                self.forward.forward(&spans, &mut self.logits)?;
+                count.saturating_mul(self.forward.vocabulary_tokens())
+            }
+            Rows::Vectors => {
+                self.forward.embed(&spans, &mut self.logits)?;
+                // Of whatever length, but all of the same.
+                self.logits.len().checked_div(count).unwrap_or(0) * count
+            }
+        };
         if self.logits.len() != expected {
             return Err(Error::Other {
                 code: "engine-fault".into(),
                 message: format!(
-                    "the forward pass gave {} logits where {expected} were asked for",
+                    "the forward pass gave {} numbers where {expected} were asked for",
                     self.logits.len()
                 ),
             });

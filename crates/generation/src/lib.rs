@@ -13,6 +13,7 @@
 //!   each sequence that the forward pass can cache; one [`Generations::step`] computes one batch
 //!   for many generations. Slots keep their tokens after an answer, so that a dialogue's next
 //!   prompt computes only what is new.
+//! - [`Pooling`] makes one vector of those of a text's tokens, where no text is generated.
 //! - [`Sampler`] chooses a token from logits; the same seed gives the same tokens on every platform.
 //! - [`TextStream`] turns the bytes of tokens into whole characters and watches for stop texts.
 //!
@@ -22,6 +23,7 @@
 
 mod forward;
 mod generations;
+mod pooling;
 mod sampler;
 mod template;
 mod text_stream;
@@ -29,6 +31,7 @@ mod vocabulary;
 
 pub use forward::{Forward, Logits, Span};
 pub use generations::{GenerationId, GenerationOptions, Generations};
+pub use pooling::Pooling;
 pub use sampler::Sampler;
 pub use template::ChatTemplate;
 pub use text_stream::TextStream;

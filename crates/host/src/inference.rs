@@ -157,6 +157,16 @@ impl Inference {
         self.settle_result(scores)
     }
 
+    /// The vector of a text, of length 1.
+    ///
+    /// # Errors
+    /// As the contract's `embed`.
+    pub fn embed(&mut self, tokens: &[u32]) -> CallResult<Vec<f32>> {
+        let model = self.plug_in.trefoil_llm_inference().model();
+        let vector = model.call_embed(&mut self.store, self.model, tokens);
+        self.settle_result(vector)
+    }
+
     /// Starts a generation. Nothing is computed yet.
     ///
     /// # Errors

@@ -25,6 +25,9 @@ pub const ENGINE_PREFIXES: &[&str] = &["cpu.", "nn."];
 /// Values of `cpu.kv-cache-type`, the default first.
 pub const KV_CACHE_TYPES: &[&str] = &["f16", "f32", "q8"];
 
+/// Values of `pooling`, the default first.
+pub const POOLINGS: &[&str] = &["model", "mean", "cls", "last"];
+
 /// Everything that the table can set, with the engine's defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -50,6 +53,9 @@ pub struct ModelSettings {
     pub adapters: String,
     /// How keys and values are cached: one of [`KV_CACHE_TYPES`].
     pub kv_cache_type: String,
+    /// How the vectors of a text's tokens become one: as the model's file says, or `mean`, `cls`,
+    /// `last`.
+    pub pooling: String,
 }
 
 /// What a request may choose.
@@ -89,6 +95,7 @@ impl Default for Settings {
                 chat_template: String::new(),
                 adapters: "*".to_owned(),
                 kv_cache_type: KV_CACHE_TYPES[0].to_owned(),
+                pooling: POOLINGS[0].to_owned(),
             },
             request: RequestSettings {
                 max_tokens: 0,

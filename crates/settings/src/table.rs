@@ -2,7 +2,7 @@ use std::fmt;
 
 use trefoil_contract::Value;
 
-use crate::{KV_CACHE_TYPES, Settings};
+use crate::{KV_CACHE_TYPES, POOLINGS, Settings};
 
 /// When a setting takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,6 +249,22 @@ pub static TABLE: &[Key] = &[
         ),
         "Precision of cached keys and values. `f16` takes half the memory and time of `f32`. `q8` (8 \
          bits and a scale for 32 of them) takes about half the memory of `f16`.",
+    ),
+    row(
+        "pooling",
+        Scope::Model,
+        None,
+        (
+            Kind::Choice(POOLINGS),
+            |settings| vec![Value::Text(settings.model.pooling.clone())],
+            |settings, value| {
+                if let Value::Text(text) = value {
+                    settings.model.pooling.clone_from(text);
+                }
+            },
+        ),
+        "How an embedding is made of its tokens' vectors: as the model's file says, their mean, the \
+         first (`cls`) or the last.",
     ),
     row(
         "max-tokens",

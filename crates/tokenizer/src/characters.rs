@@ -84,7 +84,7 @@ pub(crate) fn repair(text: &[u8]) -> Cow<'_, [u8]> {
 
 /// Decodes one character of UTF-8, surrogates and overlong forms included. `None` where no
 /// character begins. (llama.cpp throws on codes above U+10FFFF; here they are invalid bytes.)
-fn decode(text: &[u8]) -> Option<(u32, usize)> {
+pub(crate) fn decode(text: &[u8]) -> Option<(u32, usize)> {
     let lead = *text.first()?;
     let (length, bits) = match lead {
         0..=0x7F => return Some((lead.into(), 1)),

@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::pre_tokenizer::TABLE;
 use crate::vocabulary::{MERGES_MAX, SPECIAL_TOKEN_BYTES_MAX, VOCABULARY_TOKENS_MAX};
+use crate::word_piece::WORD_PIECE_BYTES_MAX;
 
 /// Why the tokenizer's data cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,7 +14,7 @@ pub enum Error {
     /// Another kind of tokenizer.
     #[error(
         "`tokenizer.ggml.model` is `{0}`, which is not supported; supported are `gpt2` \
-         (byte-level BPE) and `llama` (SentencePiece's BPE)"
+         (byte-level BPE), `llama` (SentencePiece's BPE) and `bert` (WordPiece)"
     )]
     UnsupportedModel(String),
     /// A pre-tokenizer that is not in the table.
@@ -78,6 +79,30 @@ pub enum Error {
         token: u32,
         /// Bytes of its text.
         bytes: usize,
+    },
+    /// A token's text is longer than that of any real piece of a word.
+    #[error(
+        "token {token} of `tokenizer.ggml.tokens` is {bytes} bytes long, more than WordPiece's \
+         limit of {WORD_PIECE_BYTES_MAX}"
+    )]
+    WordPieceTooLong {
+        /// The token.
+        token: u32,
+        /// Bytes of its text.
+        bytes: usize,
+    },
+    /// WordPiece does without a token that it needs.
+    #[error(
+        "`{key}` is missing, and the vocabulary of {tokens} tokens has no {default}, which stands \
+         for it; convert the model again"
+    )]
+    NoWordPieceToken {
+        /// The key that should name the token.
+        key: &'static str,
+        /// BERT's token of that kind.
+        default: u32,
+        /// Size of the vocabulary.
+        tokens: usize,
     },
     /// A merge is not two texts with a space between them.
     #[error(

@@ -1,8 +1,9 @@
-//! Tokenizers from GGUF metadata: byte-level BPE (`tokenizer.ggml.model` = `gpt2`) and
-//! SentencePiece's (`llama`).
+//! Tokenizers from GGUF metadata: byte-level BPE (`tokenizer.ggml.model` = `gpt2`), SentencePiece's
+//! (`llama`) and WordPiece (`bert`).
 //!
 //! A text becomes tokens in three steps: special tokens are cut out, a pre-tokenizer cuts the rest
-//! into words, and in each word merges join bytes into tokens. SentencePiece does without words.
+//! into words, and in each word merges join bytes into tokens. SentencePiece does without words,
+//! WordPiece without merges.
 //! The results are those of llama.cpp, for any bytes; where they differ, the item says so. Letters
 //! and numbers are those of Unicode 16 (llama.cpp: 15).
 //!
@@ -19,6 +20,7 @@ mod sentence_piece;
 mod special;
 mod token_texts;
 mod vocabulary;
+mod word_piece;
 
 use trefoil_gguf::Metadata;
 
@@ -27,11 +29,13 @@ use pre_tokenizer::PreTokenizer;
 use sentence_piece::SentencePiece;
 use special::{Fragment, SpecialTexts};
 use token_texts::{TextIndex, TokenIndex, TokenTexts};
+use word_piece::WordPiece;
 
 pub use error::Error;
 pub use vocabulary::{
     Ids, MERGES_MAX, Model, SPECIAL_TOKEN_BYTES_MAX, TokenType, VOCABULARY_TOKENS_MAX, Vocabulary,
 };
+pub use word_piece::WORD_PIECE_BYTES_MAX;
 
 /// The values of `tokenizer.ggml.pre` that are supported; those in one list cut texts alike.
 pub fn pre_tokenizers() -> impl Iterator<Item = &'static [&'static str]> {
@@ -54,6 +58,8 @@ pub struct Tokenizer {
     eos: Option<u32>,
     adds_bos: bool,
     adds_eos: bool,
+    /// What WordPiece ends a text with.
+    separator: Option<u32>,
     end_of_generation: Vec<u32>,
 }
 
@@ -62,6 +68,7 @@ pub struct Tokenizer {
 enum Algorithm {
     ByteLevel(ByteLevel),
     SentencePiece(SentencePiece),
+    WordPiece(WordPiece),
 }
 
 /// Byte-level BPE.
@@ -132,11 +139,7 @@ fn sentence_piece(
     types: &[TokenType],
     index: &TokenIndex<'_>,
 ) -> Result<SentencePiece, Error> {
-    let tokens = &vocabulary.tokens;
-    let bytes = tokens.iter().map(|text| text.len()).fold(0, usize::saturating_add);
-    let mut texts = TokenTexts::try_with_capacity(tokens.len(), bytes)
-        .map_err(|_| Error::OutOfMemory(bytes as u64))?;
-    tokens.iter().for_each(|text| texts.push(|bytes| bytes.extend_from_slice(text)));
+    let texts = texts_of_file(&vocabulary.tokens)?;
     let byte_tokens = std::array::from_fn(|byte| {
         let named = index.find(format!("<0x{byte:02X}>").as_bytes());
         named.or_else(|| index.find(&[byte as u8])).unwrap_or(NO_TOKEN)
@@ -152,6 +155,27 @@ fn sentence_piece(
         byte_tokens,
         vocabulary.adds_space,
     ))
+}
+
+/// The pieces of words.
+fn word_piece(vocabulary: &Vocabulary<'_>) -> Result<WordPiece, Error> {
+    let Vocabulary { tokens, ids, lowercases, strips_accents, .. } = vocabulary;
+    for (token, text) in (0..).zip(tokens) {
+        if text.len() > WORD_PIECE_BYTES_MAX {
+            return Err(Error::WordPieceTooLong { token, bytes: text.len() });
+        }
+    }
+    // Checked.
+    let unknown = ids.unknown.unwrap_or_default();
+    Ok(WordPiece::new(texts_of_file(tokens)?, unknown, *lowercases, *strips_accents))
+}
+
+fn texts_of_file(tokens: &[&[u8]]) -> Result<TokenTexts, Error> {
+    let bytes = tokens.iter().map(|text| text.len()).fold(0, usize::saturating_add);
+    let mut texts = TokenTexts::try_with_capacity(tokens.len(), bytes)
+        .map_err(|_| Error::OutOfMemory(bytes as u64))?;
+    tokens.iter().for_each(|text| texts.push(|bytes| bytes.extend_from_slice(text)));
+    Ok(texts)
 }
 
 impl Tokenizer {
@@ -197,6 +221,7 @@ impl Tokenizer {
                 Model::SentencePiece => {
                     Algorithm::SentencePiece(sentence_piece(vocabulary, &types, &index)?)
                 }
+                Model::WordPiece => Algorithm::WordPiece(word_piece(vocabulary)?),
             },
             special_texts: SpecialTexts::new(of_type(&[Control, Unknown, UserDefined]), &texts),
             user_defined_texts: SpecialTexts::new(of_type(&[UserDefined]), &texts),
@@ -206,20 +231,23 @@ impl Tokenizer {
             eos: vocabulary.ids.eos,
             adds_bos: vocabulary.adds_bos,
             adds_eos: vocabulary.adds_eos,
+            separator: vocabulary.ids.separator.filter(|_| vocabulary.model == Model::WordPiece),
             end_of_generation,
         })
     }
 
-    /// Text to tokens. `add_special`: BOS/EOS as the model wants. `parse_special`: texts of
+    /// Text to tokens. `add_special`: BOS/EOS as the model wants, `[CLS]` and `[SEP]` of WordPiece. `parse_special`: texts of
     /// special tokens become these tokens; without it only user-defined ones do.
     ///
     /// In byte-level BPE, a byte that begins no UTF-8 character counts as U+FFFD. A byte for which
-    /// the vocabulary has no token is left out.
+    /// the vocabulary has no token is left out. WordPiece leaves such bytes out, and makes unknown
+    /// tokens of words that it does not know.
     pub fn encode(&self, text: &[u8], add_special: bool, parse_special: bool) -> Vec<u32> {
         let mut tokens = Vec::new();
         tokens.extend(self.bos.filter(|_| add_special && self.adds_bos));
         let special = if parse_special { &self.special_texts } else { &self.user_defined_texts };
         let (mut scratch, mut pieces) = (Scratch::default(), sentence_piece::Scratch::default());
+        let mut word = Vec::new();
         let mut is_first = true;
         special.split(text, &self.texts, |fragment| match (fragment, &self.algorithm) {
             (Fragment::Token(token), _) => {
@@ -233,8 +261,12 @@ impl Tokenizer {
                 algorithm.encode(text, is_first, &mut pieces, &mut tokens);
                 is_first = false;
             }
+            (Fragment::Text(text), Algorithm::WordPiece(algorithm)) => {
+                algorithm.encode(text, &mut word, &mut tokens);
+            }
         });
         tokens.extend(self.eos.filter(|_| add_special && self.adds_eos));
+        tokens.extend(self.separator.filter(|_| add_special));
         tokens
     }
 
@@ -275,6 +307,11 @@ impl Tokenizer {
         self.adds_eos
     }
 
+    /// Token that WordPiece puts behind a text; none of other tokenizers.
+    pub fn separator(&self) -> Option<u32> {
+        self.separator
+    }
+
     /// Tokens that end a generation, ascending.
     pub fn end_of_generation(&self) -> &[u32] {
         &self.end_of_generation
@@ -294,7 +331,9 @@ fn texts(model: Model, tokens: &[&[u8]], types: &[TokenType]) -> Result<TokenTex
             }
             TokenType::Normal | TokenType::Byte => texts.push(|bytes| match model {
                 Model::ByteLevel => alphabet::decode_into(text, bytes),
-                Model::SentencePiece => sentence_piece::decode_into(text, bytes),
+                Model::SentencePiece | Model::WordPiece => {
+                    sentence_piece::decode_into(text, bytes);
+                }
             }),
             TokenType::Unused => texts.push(|_| ()),
             TokenType::Unknown | TokenType::Control | TokenType::UserDefined => {

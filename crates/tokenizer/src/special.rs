@@ -1,4 +1,4 @@
-//! Finding the texts of special tokens in a text.
+//! Finding the texts of tokens in a text.
 
 use crate::token_texts::TokenTexts;
 
@@ -66,7 +66,7 @@ impl SpecialTexts {
     }
 
     /// The longest token that the text begins with, and its length in bytes.
-    fn longest(&self, text: &[u8], texts: &TokenTexts) -> Option<(u32, usize)> {
+    pub(crate) fn longest(&self, text: &[u8], texts: &TokenTexts) -> Option<(u32, usize)> {
         let &(start, end) = self.by_first_byte.get(usize::from(*text.first()?))?;
         let mut candidates = self.sorted.get(start..end)?;
         let mut longest = None;

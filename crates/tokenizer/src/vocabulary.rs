@@ -59,10 +59,19 @@ pub struct Ids {
     pub fill_in_repository: Option<u32>,
     /// `tokenizer.ggml.fim_sep_token_id`.
     pub fill_in_file: Option<u32>,
+    /// `tokenizer.ggml.unknown_token_id` of WordPiece: stands for words that have no tokens.
+    pub unknown: Option<u32>,
+    /// `tokenizer.ggml.seperator_token_id` of WordPiece: ends a text.
+    pub separator: Option<u32>,
 }
 
 pub(crate) const BOS_KEY: &str = "tokenizer.ggml.bos_token_id";
 pub(crate) const EOS_KEY: &str = "tokenizer.ggml.eos_token_id";
+pub(crate) const UNKNOWN_KEY: &str = "tokenizer.ggml.unknown_token_id";
+/// So it is spelled.
+pub(crate) const SEPARATOR_KEY: &str = "tokenizer.ggml.seperator_token_id";
+const LOWERCASE_KEY: &str = "tokenizer.ggml.normalizer.lowercase";
+const STRIP_ACCENTS_KEY: &str = "tokenizer.ggml.normalizer.strip_accents";
 const PRE_KEY: &str = "tokenizer.ggml.pre";
 pub(crate) const SCORES_KEY: &str = "tokenizer.ggml.scores";
 pub(crate) const ADD_BOS_KEY: &str = "tokenizer.ggml.add_bos_token";
@@ -82,6 +91,13 @@ const ID_KEYS: [(&str, Field); 7] = [
     ("tokenizer.ggml.fim_sep_token_id", |ids| &mut ids.fill_in_file),
 ];
 
+/// Those that only WordPiece needs, and which tokens they are in BERT's vocabulary.
+const WORD_PIECE_KEYS: [(&str, Field, u32); 3] = [
+    (BOS_KEY, |ids| &mut ids.bos, 101),
+    (UNKNOWN_KEY, |ids| &mut ids.unknown, 100),
+    (SEPARATOR_KEY, |ids| &mut ids.separator, 102),
+];
+
 /// How text becomes tokens (`tokenizer.ggml.model`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Model {
@@ -90,6 +106,8 @@ pub enum Model {
     ByteLevel,
     /// `llama`: SentencePiece's BPE.
     SentencePiece,
+    /// `bert`: WordPiece.
+    WordPiece,
 }
 
 /// The data of a tokenizer, as the file holds them.
@@ -99,8 +117,8 @@ pub struct Vocabulary<'a> {
     pub model: Model,
     /// `tokenizer.ggml.pre`: the name of the pre-tokenizer of byte-level BPE.
     pub pre_tokenizer: &'a str,
-    /// `tokenizer.ggml.tokens`: texts in the byte-level alphabet, or with U+2581 for spaces;
-    /// special tokens in plain text.
+    /// `tokenizer.ggml.tokens`: texts in the byte-level alphabet, or with U+2581 for spaces and in
+    /// front of words; special tokens in plain text.
     pub tokens: Vec<&'a [u8]>,
     /// `tokenizer.ggml.token_type`, one for each token, or none at all.
     pub token_types: Vec<TokenType>,
@@ -110,11 +128,15 @@ pub struct Vocabulary<'a> {
     pub scores: Vec<f32>,
     /// `tokenizer.ggml.add_space_prefix` of SentencePiece.
     pub adds_space: bool,
+    /// `tokenizer.ggml.normalizer.lowercase` of WordPiece.
+    pub lowercases: bool,
+    /// `tokenizer.ggml.normalizer.strip_accents` of WordPiece.
+    pub strips_accents: bool,
     /// Tokens that keys name.
     pub ids: Ids,
-    /// `tokenizer.ggml.add_bos_token`.
+    /// `tokenizer.ggml.add_bos_token`; WordPiece always does.
     pub adds_bos: bool,
-    /// `tokenizer.ggml.add_eos_token`.
+    /// `tokenizer.ggml.add_eos_token`; WordPiece adds its separator instead.
     pub adds_eos: bool,
 }
 
@@ -130,6 +152,7 @@ impl<'a> Vocabulary<'a> {
         let model = match text("tokenizer.ggml.model")? {
             "gpt2" => Model::ByteLevel,
             "llama" => Model::SentencePiece,
+            "bert" => Model::WordPiece,
             other => return Err(Error::UnsupportedModel(other.to_owned())),
         };
         let strings = |key, max, error: fn(usize) -> Error| {
@@ -145,7 +168,7 @@ impl<'a> Vocabulary<'a> {
         };
         // What models want unless they say otherwise, as in llama.cpp.
         let adds_bos = match (model, metadata.string(PRE_KEY)?) {
-            (Model::SentencePiece, _) => true,
+            (Model::SentencePiece | Model::WordPiece, _) => true,
             (Model::ByteLevel, name) => {
                 name.and_then(PreTokenizer::find).is_some_and(|row| row.adds_bos)
             }
@@ -168,6 +191,13 @@ impl<'a> Vocabulary<'a> {
                 let scores = metadata.f32s(SCORES_KEY)?;
                 vocabulary.scores = scores.ok_or_else(|| metadata.missing(SCORES_KEY))?;
             }
+            Model::WordPiece => {
+                vocabulary.lowercases = metadata.bool(LOWERCASE_KEY)?.unwrap_or(true);
+                let strips_accents = metadata.bool(STRIP_ACCENTS_KEY)?;
+                vocabulary.strips_accents = strips_accents.unwrap_or(vocabulary.lowercases);
+                // As in llama.cpp, whatever the keys say.
+                (vocabulary.adds_bos, vocabulary.adds_eos) = (true, false);
+            }
         }
         if let Some(numbers) = metadata.i32s("tokenizer.ggml.token_type")? {
             vocabulary.check_types(numbers.len())?;
@@ -181,6 +211,12 @@ impl<'a> Vocabulary<'a> {
             let Ids { bos, eos, .. } = &mut vocabulary.ids;
             let known = |token: u32| (vocabulary.tokens.len() > token as usize).then_some(token);
             (*bos, *eos) = (bos.or(known(1)), eos.or(known(2)));
+        }
+        if model == Model::WordPiece {
+            for (key, field, default) in WORD_PIECE_KEYS {
+                let known = Some(default).filter(|token| vocabulary.tokens.len() > *token as usize);
+                *field(&mut vocabulary.ids) = metadata.u32(key)?.or(known);
+            }
         }
         Ok(vocabulary)
     }
@@ -207,7 +243,15 @@ impl<'a> Vocabulary<'a> {
             return Err(Error::NotAScore { token });
         }
         let mut ids = self.ids;
-        for (key, field) in ID_KEYS {
+        if self.model == Model::WordPiece {
+            for (key, field, default) in WORD_PIECE_KEYS {
+                if field(&mut ids).is_none() {
+                    return Err(Error::NoWordPieceToken { key, default, tokens });
+                }
+            }
+        }
+        let word_piece = WORD_PIECE_KEYS.map(|(key, field, _)| (key, field));
+        for (key, field) in ID_KEYS.into_iter().chain(word_piece) {
             if let Some(token) = *field(&mut ids)
                 && token as usize >= tokens
             {

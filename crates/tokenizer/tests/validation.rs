@@ -3,7 +3,9 @@
 
 use trefoil_fixtures::{TinyLlama, Vocabulary, tiny_llama};
 use trefoil_gguf::{Gguf, TensorType, Value, Writer};
-use trefoil_tokenizer::{Error, SPECIAL_TOKEN_BYTES_MAX, TokenType, Tokenizer};
+use trefoil_tokenizer::{
+    Error, SPECIAL_TOKEN_BYTES_MAX, TokenType, Tokenizer, WORD_PIECE_BYTES_MAX,
+};
 
 /// Keys and values of a valid file.
 fn entries() -> Vec<(&'static str, Value)> {
@@ -72,6 +74,77 @@ fn the_tiny_model_of_the_fixtures_is_read() {
     assert!(tokenizer.end_of_generation().contains(&Vocabulary::MESSAGE_END));
 }
 
+/// A valid file of WordPiece, with entries in place of its own.
+fn word_piece(changes: &[(&'static str, Value)]) -> Result<Tokenizer, Error> {
+    let mut entries = vec![
+        ("tokenizer.ggml.model", Value::from("bert")),
+        ("tokenizer.ggml.tokens", strings(&["[UNK]", "[CLS]", "[SEP]", "\u{2581}a", "b"])),
+        ("tokenizer.ggml.token_type", numbers(&[2, 3, 3, 1, 1])),
+        ("tokenizer.ggml.unknown_token_id", Value::from(0_u32)),
+        ("tokenizer.ggml.bos_token_id", Value::from(1_u32)),
+        ("tokenizer.ggml.seperator_token_id", Value::from(2_u32)),
+        // Both are ignored.
+        ("tokenizer.ggml.add_bos_token", Value::from(false)),
+        ("tokenizer.ggml.add_eos_token", Value::from(true)),
+    ];
+    for (key, value) in changes {
+        entries.retain(|(each, _)| each != key);
+        entries.push((key, value.clone()));
+    }
+    read(&entries)
+}
+
+#[test]
+fn word_piece_puts_its_tokens_around_a_text() {
+    let tokenizer = word_piece(&[]).expect("is valid");
+    assert_eq!(tokenizer.encode(b"Ab b\n", true, false), [1, 3, 4, 0, 2]);
+    assert_eq!(tokenizer.encode(b"a[SEP]A", false, true), [3, 2, 3]);
+    assert_eq!(tokenizer.encode(b"a[SEP]A", false, false), [3, 0, 0, 0, 3]);
+    assert_eq!(tokenizer.encode(b"", true, false), [1, 2]);
+    assert_eq!((tokenizer.separator(), tokenizer.eos()), (Some(2), None));
+    assert_eq!(tokenizer.token_bytes(3), Some(&b" a"[..]));
+    let cased = [("tokenizer.ggml.normalizer.lowercase", Value::from(false))];
+    let tokenizer = word_piece(&cased).expect("is valid");
+    assert_eq!(tokenizer.encode(b"Ab ab", false, false), [0, 3, 4]);
+}
+
+#[test]
+fn word_piece_needs_its_tokens_within_the_vocabulary() {
+    let all = ["tokenizer.ggml.unknown_token_id", "tokenizer.ggml.bos_token_id"];
+    for key in [&all[..], &["tokenizer.ggml.seperator_token_id"]].concat() {
+        let error = word_piece(&[(key, Value::from(5_u32))]).expect_err("is beyond");
+        assert_eq!(error, Error::NoSuchToken { key, token: 5, tokens: 5 });
+        let error = word_piece(&[(key, Value::from("x"))]).expect_err("is no number");
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    // BERT's own vocabulary names none.
+    let tokens: Vec<String> = (0..103).map(|token| format!("\u{2581}{token}")).collect();
+    let entries = |count: usize| {
+        let texts: Vec<&str> = tokens[..count].iter().map(String::as_str).collect();
+        vec![
+            ("tokenizer.ggml.model", Value::from("bert")),
+            ("tokenizer.ggml.tokens", strings(&texts)),
+        ]
+    };
+    let tokenizer = read(&entries(103)).expect("has BERT's tokens");
+    assert_eq!(tokenizer.encode(b"7 zzz", true, false), [101, 7, 100, 102]);
+    let error = read(&entries(102)).expect_err("has not all");
+    let key = "tokenizer.ggml.seperator_token_id";
+    assert_eq!(error, Error::NoWordPieceToken { key, default: 102, tokens: 102 });
+}
+
+#[test]
+fn word_piece_limits_the_length_of_pieces() {
+    let tokens = |bytes: usize| {
+        let long = "b".repeat(bytes);
+        let texts = ["[UNK]", "[CLS]", "[SEP]", "\u{2581}a", long.as_str()];
+        ("tokenizer.ggml.tokens", strings(&texts))
+    };
+    assert!(word_piece(&[tokens(WORD_PIECE_BYTES_MAX)]).is_ok());
+    let error = word_piece(&[tokens(WORD_PIECE_BYTES_MAX + 1)]).expect_err("is too long");
+    assert_eq!(error, Error::WordPieceTooLong { token: 4, bytes: 257 });
+}
+
 #[test]
 fn missing_keys_are_named() {
     for key in ["model", "pre", "tokens", "merges"] {
@@ -93,7 +166,7 @@ fn optional_keys_may_be_missing() {
 fn unknown_kinds_are_refused_with_what_is_supported() {
     let error = with("tokenizer.ggml.model", "t5".into()).expect_err("is another kind");
     assert_eq!(error, Error::UnsupportedModel("t5".into()));
-    for name in ["`t5`", "`gpt2`", "`llama`"] {
+    for name in ["`t5`", "`gpt2`", "`llama`", "`bert`"] {
         assert!(error.to_string().contains(name), "{error}");
     }
     let error = with("tokenizer.ggml.model", "llama".into()).expect_err("has no scores");

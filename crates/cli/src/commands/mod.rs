@@ -6,6 +6,7 @@ mod chat;
 mod completions;
 mod compose;
 mod detokenize;
+mod embed;
 mod generate;
 mod inspect;
 mod logits;
@@ -35,6 +36,7 @@ pub(crate) enum Command {
     Detokenize(detokenize::Arguments),
     RenderChat(render_chat::Arguments),
     Logits(logits::Arguments),
+    Embed(embed::Arguments),
     Perplexity(perplexity::Arguments),
     Bench(bench::Arguments),
     Cache(cache::Arguments),
@@ -57,6 +59,7 @@ impl Command {
             Command::Detokenize(arguments) => arguments.window.run(arguments, session),
             Command::RenderChat(arguments) => arguments.window.run(arguments, session),
             Command::Logits(arguments) => arguments.window.run(arguments, session),
+            Command::Embed(arguments) => arguments.window.run(arguments, session),
             Command::Perplexity(arguments) => arguments.window.run(arguments, session),
             Command::Bench(arguments) => bench::run(arguments, session),
             Command::Cache(arguments) => cache::run(arguments, session),

@@ -33,6 +33,8 @@ pub(super) struct Seen {
     pub(super) cached_tokens_max: Option<usize>,
     /// Gives NaN for logits.
     pub(super) damaged: bool,
+    /// Keeps nothing of what it embeds.
+    pub(super) is_encoder: bool,
 }
 
 pub(super) struct FakeForward {
@@ -135,6 +137,20 @@ impl Forward for FakeForward {
 
     fn reusable(&self, sequence: usize, tokens: u32) -> u32 {
         self.seen.borrow().reusable(sequence, tokens as usize) as u32
+    }
+
+    /// The logits serve as vectors.
+    fn embed(&mut self, batch: &[Span<'_>], vectors: &mut Vec<f32>) -> Result<()> {
+        self.forward(batch, vectors)?;
+        let mut seen = self.seen.borrow_mut();
+        if seen.is_encoder {
+            batch.iter().for_each(|span| seen.caches[span.sequence].clear());
+        }
+        Ok(())
+    }
+
+    fn is_encoder(&self) -> bool {
+        self.seen.borrow().is_encoder
     }
 
     fn truncate(&mut self, sequence: usize, tokens: u32) {

@@ -2,7 +2,7 @@
 
 use trefoil_contract::{Error, Result};
 
-use super::{Generations, Work};
+use super::{Generations, Rows, Work};
 use crate::{Forward, Logits, Vocabulary};
 
 /// Most rows of logits that are held at once.
@@ -23,7 +23,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         self.slots[slot].tokens = tokens.to_vec();
         let result = loop {
             let work = self.next_work(slot);
-            if let Err(error) = self.compute(&[work]) {
+            if let Err(error) = self.compute(&[work], Rows::Logits) {
                 break Err(error);
             }
             self.slots[slot].cached += work.length;
@@ -58,7 +58,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         let mut scores = Vec::with_capacity(tokens.len() - 1);
         while self.slots[slot].missing() > 0 {
             let length = self.slots[slot].missing().min(rows_max).min(self.prefill_tokens);
-            self.compute(&[Work { slot, length, logits: Logits::All }])?;
+            self.compute(&[Work { slot, length, logits: Logits::All }], Rows::Logits)?;
             self.slots[slot].cached += length;
             for row in self.logits.chunks_exact(vocabulary_tokens) {
                 let place = scores.len() + 1;
