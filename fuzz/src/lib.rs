@@ -18,6 +18,7 @@ mod chat_template;
 mod component;
 mod decoder;
 mod gguf;
+mod remote;
 mod settings_toml;
 mod tokenizer;
 
@@ -25,6 +26,7 @@ pub use chat_template::chat_template;
 pub use component::component;
 pub use decoder::decoder;
 pub use gguf::gguf;
+pub use remote::remote;
 pub use settings_toml::settings_toml;
 pub use tokenizer::tokenizer;
 
@@ -37,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("component", component),
     ("decoder", decoder),
     ("gguf", gguf),
+    ("remote", remote),
     ("settings_toml", settings_toml),
     ("tokenizer", tokenizer),
 ];

@@ -68,6 +68,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "trefoil-fixtures",
             "trefoil-generation",
             "trefoil-gguf",
+            "trefoil-remote",
             "trefoil-settings",
             "trefoil-tokenizer",
         ],
