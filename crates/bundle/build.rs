@@ -45,12 +45,27 @@ const GUESTS: &[Guest] = &[
         target: CORE,
         features: "+simd128",
     },
+    Guest {
+        name: "model_http",
+        package: "trefoil-model-http-component",
+        target: CORE,
+        features: "+simd128",
+    },
     Guest { name: "chat", package: "trefoil-chat-component", target: WASI, features: "+simd128" },
 ];
 
 /// The crates that guests are made of.
-const GUEST_CRATES: &[&str] =
-    &["contract", "decoder", "engine", "generation", "gguf", "kernels", "settings", "tokenizer"];
+const GUEST_CRATES: &[&str] = &[
+    "contract",
+    "decoder",
+    "engine",
+    "generation",
+    "gguf",
+    "kernels",
+    "remote",
+    "settings",
+    "tokenizer",
+];
 
 fn main() -> Result<()> {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);

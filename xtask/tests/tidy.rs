@@ -35,7 +35,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "trefoil-compose",
         // The kernels say how weights lie in memory: `pack --for cpu` stores them so.
-        &["trefoil-contract", "trefoil-gguf", "trefoil-kernels", "trefoil-settings"],
+        &[
+            "trefoil-contract",
+            "trefoil-gguf",
+            "trefoil-kernels",
+            "trefoil-remote",
+            "trefoil-settings",
+        ],
     ),
     ("trefoil-bundle", &[]),
     ("trefoil-host", &["trefoil-contract"]),
@@ -49,11 +55,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "trefoil-gguf",
             "trefoil-host",
             "trefoil-hub",
+            "trefoil-remote",
             "trefoil-settings",
         ],
     ),
     ("trefoil-engine-component", &["trefoil-contract", "trefoil-engine"]),
     ("trefoil-model-file-component", &["trefoil-contract", "trefoil-gguf"]),
+    ("trefoil-model-http-component", &["trefoil-contract", "trefoil-remote"]),
     ("trefoil-solo-component", &[]),
     ("trefoil-chat-component", &["trefoil-contract", "trefoil-settings"]),
     ("trefoil-example-configuration", &[]),
@@ -80,6 +88,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     ("wasmtime", &["trefoil-host"]),
     ("wasmtime-wasi", &["trefoil-host"]),
+    ("wasmtime-wasi-http", &["trefoil-host"]),
     ("wac-graph", &["trefoil-compose"]),
     ("minijinja", &["trefoil-generation"]),
     ("indicatif", &["trefoil"]),

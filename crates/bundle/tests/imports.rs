@@ -1,7 +1,7 @@
 //! What the components that come with Trefoil import: the invariant that keeps what an app is
 //! granted away from the code that reads untrusted models.
 
-use trefoil_bundle::{CHAT, ENGINE_CPU, ENGINE_CPU_RELAXED, MODEL_FILE, SOLO};
+use trefoil_bundle::{CHAT, ENGINE_CPU, ENGINE_CPU_RELAXED, MODEL_FILE, MODEL_HTTP, SOLO};
 use trefoil_compose::Component;
 
 fn component(bytes: &[u8]) -> Component {
@@ -46,6 +46,23 @@ fn the_file_model_imports_the_file_system_alone() {
 }
 
 #[test]
+fn the_http_model_imports_requests_alone() {
+    let model = component(MODEL_HTTP);
+    let expected = [
+        "trefoil:llm/types@0.1.0",
+        // For the pauses between attempts.
+        "wasi:clocks/monotonic-clock@0.2.0",
+        "wasi:http/outgoing-handler@0.2.0",
+        "wasi:http/types@0.2.0",
+        "wasi:io/error@0.2.0",
+        "wasi:io/poll@0.2.0",
+        "wasi:io/streams@0.2.0",
+    ];
+    assert_eq!(sorted(model.imports()), expected);
+    assert_eq!(sorted(model.exports()), ["trefoil:llm/model@0.1.0"]);
+}
+
+#[test]
 fn solo_imports_nothing_that_can_be_called() {
     assert_eq!(sorted(component(SOLO).imports()), ["trefoil:llm/types@0.1.0"]);
 }
@@ -70,7 +87,7 @@ fn components_name_no_path_of_the_machine_that_built_them() {
     let root = std::fs::canonicalize(root).expect("the workspace exists");
     let mut paths = vec![root.to_string_lossy().into_owned()];
     paths.extend(home.filter(|home| home.len() > 1));
-    for bytes in [CHAT, ENGINE_CPU, ENGINE_CPU_RELAXED, MODEL_FILE, SOLO] {
+    for bytes in [CHAT, ENGINE_CPU, ENGINE_CPU_RELAXED, MODEL_FILE, MODEL_HTTP, SOLO] {
         for path in &paths {
             let found = bytes.windows(path.len()).any(|window| window == path.as_bytes());
             assert!(!found, "a component contains `{path}`");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use trefoil_contract::Setting;
-use trefoil_host::{Directory, Grants, INSTANCES_MAX, Limits, Variable};
+use trefoil_host::{Directory, Grants, HttpHost, INSTANCES_MAX, Limits, Variable};
 use trefoil_settings::{Key, Kind, Scope, TABLE};
 
 /// What a guest may use and how much of it.
@@ -13,6 +13,10 @@ pub(crate) struct GuestFlags {
     /// Grant a directory, to read and write; GUEST is its path for the guest [default: HOST]
     #[arg(long = "dir", value_name = "HOST[::GUEST]")]
     directories: Vec<Directory>,
+    /// Allow HTTP requests to a host (a name, an address, *.DOMAIN, or * for all), at the port that
+    /// belongs to http or https unless one is named
+    #[arg(long = "http", value_name = "HOST[:PORT]")]
+    http_hosts: Vec<HttpHost>,
     /// Set an environment variable; without VALUE, pass on the own one
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     variables: Vec<Variable>,
@@ -34,6 +38,7 @@ impl GuestFlags {
             arguments,
             variables: self.variables.clone(),
             directories: self.directories.clone(),
+            http_hosts: self.http_hosts.clone(),
         }
     }
 

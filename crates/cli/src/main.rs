@@ -10,6 +10,7 @@ mod hub;
 mod instances;
 mod messages;
 mod parts;
+mod remote;
 mod session;
 mod stats;
 mod terminal;

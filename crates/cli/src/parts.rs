@@ -11,6 +11,7 @@ use trefoil_contract::Setting;
 use trefoil_host::{Sha256Hex, sha256_of_bytes, sha256_of_file};
 
 use crate::hub;
+use crate::remote::RemoteFlags;
 use crate::session::Session;
 use crate::terminal::Meter;
 
@@ -235,11 +236,18 @@ impl ModelSource {
 }
 
 /// The models that `--model` names, each with another name of its own if that stands in front.
-pub(crate) fn models(texts: &[String], adapters: &[String], session: &Session) -> Result<Models> {
+pub(crate) fn models(
+    texts: &[String],
+    adapters: &[String],
+    remote: &RemoteFlags,
+    session: &Session,
+) -> Result<Models> {
     let one = |(option, text): (&str, &String)| {
         let (name, path) = named(text);
-        let source = ModelSource::find(path, session)?;
-        let models = source.models(session)?;
+        let models = match remote.model(path)? {
+            Some(remote) => remote.component(session)?.into(),
+            None => ModelSource::find(path, session)?.models(session)?,
+        };
         match (option, models.is_adapter()) {
             ("--model", Some(true)) => bail!("`{path}` is an adapter: give it as `--adapter`"),
             ("--adapter", Some(false)) => bail!("`{path}` is no adapter: give it as `--model`"),

@@ -34,9 +34,9 @@ pub(crate) const NESTED_BYTES_MAX: u64 = 1 << 30;
 /// What the module and component around the weights take at most (segment headers, code, texts).
 const OVERHEAD_BYTES_MAX: u64 = 4 << 20;
 /// Longest text of the file's metadata that becomes part of the component.
-const TEXT_BYTES_MAX: usize = 64 << 10;
+pub(crate) const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Longest name of the component itself.
-const NAME_BYTES_MAX: usize = 200;
+pub(crate) const NAME_BYTES_MAX: usize = 200;
 /// Custom section of a model component that says what it holds, for tools.
 pub(crate) const MODEL_SECTION: &str = "trefoil:model";
 /// Longest such section that is read, in bytes.
@@ -129,6 +129,20 @@ pub enum PackError {
     /// Shards of that size cannot be made.
     #[error("shards of {0} bytes: from {SHARD_BYTES_MIN} to {SHARD_BYTES_MAX} are possible")]
     ShardBytes(u64),
+    /// Over HTTP a model is one file.
+    #[error(
+        "`{}` is one of {count} files; over HTTP a model is read from one: join them, for example \
+         with llama.cpp's `llama-gguf-split --merge`", path.display()
+    )]
+    RemoteSplit {
+        /// The copy.
+        path: PathBuf,
+        /// Files by what it says.
+        count: u32,
+    },
+    /// The ready-made component cannot be told where the file is.
+    #[error(transparent)]
+    Remote(#[from] trefoil_remote::ManifestError),
     /// The result cannot be written, or the operation was cancelled.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -195,6 +209,9 @@ pub struct PartRecord {
     pub sha256: String,
     /// SPDX identifier or the file's own words; empty where unknown.
     pub license: String,
+    /// Where the file is read when the composition runs; none where the component holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 /// How a model is packed.
@@ -339,7 +356,7 @@ pub fn pack(
     Ok(model.part)
 }
 
-fn clipped(text: &str, bytes_max: usize) -> String {
+pub(crate) fn clipped(text: &str, bytes_max: usize) -> String {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -389,6 +406,7 @@ fn component(
             size: part.size,
             sha256: part.sha256.clone(),
             license: part.license.clone(),
+            url: None,
         }],
         shard,
     };

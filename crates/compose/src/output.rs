@@ -10,7 +10,7 @@ use crate::Progress;
 use crate::read_at::{Content, ReadAt};
 
 /// Bytes that are copied at a time. With the skeletons this is all that is held of a file.
-const BUFFER_BYTES: usize = 1 << 20;
+pub(crate) const BUFFER_BYTES: usize = 1 << 20;
 
 /// Why a file could not be written. Nothing is left of it then.
 #[derive(Debug, thiserror::Error)]

@@ -3,6 +3,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::HttpHost;
+
 /// What a guest may use beyond computing, standard input and standard output.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
@@ -12,6 +14,8 @@ pub struct Grants {
     pub variables: Vec<Variable>,
     /// Directories, to read and write.
     pub directories: Vec<Directory>,
+    /// Hosts to send HTTP requests to.
+    pub http_hosts: Vec<HttpHost>,
 }
 
 /// Why a grant is not possible.
@@ -35,6 +39,12 @@ pub enum GrantError {
     /// `HOST::GUEST` with an empty half.
     #[error("`{0}` is not a directory grant: expected HOST or HOST::GUEST")]
     Syntax(String),
+    /// A host for HTTP that is none.
+    #[error(
+        "`{0}` is not a host: expected HOST or HOST:PORT, where HOST is a name, an address, \
+         *.DOMAIN, or * for all"
+    )]
+    Host(String),
 }
 
 /// An environment variable.

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::collective::Member;
 use crate::failure::Stopped;
+use crate::http::{Gate, Http};
 use crate::output::{Output, Which};
 use crate::{Failure, Gauges, GrantError, Interrupt, Refusal, RunOptions, Runtime};
 
@@ -29,6 +31,7 @@ pub struct Limits {
 /// State behind a guest's imports.
 pub(crate) struct Guest {
     wasi: WasiCtx,
+    http: Http,
     table: ResourceTable,
     meter: Meter,
     pub(crate) watch: Watch,
@@ -56,6 +59,13 @@ impl Watch {
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let Http { context, gate } = &mut self.http;
+        WasiHttpCtxView { ctx: context, table: &mut self.table, hooks: gate }
     }
 }
 
@@ -114,8 +124,8 @@ impl ResourceLimiter for Meter {
 }
 
 /// A store whose guest has the grants and nothing else, and stops by time or interrupt. Of several
-/// instances, those beside rank 0 get directories alone, to read a model from, and say nothing: the
-/// app is not theirs. `memory_bytes` counts what all of them hold.
+/// instances, those beside rank 0 get directories and hosts alone, to read a model from, and say
+/// nothing: the app is not theirs. `memory_bytes` counts what all of them hold.
 pub(crate) fn store(
     runtime: &Runtime,
     program_name: &str,
@@ -160,9 +170,15 @@ pub(crate) fn store(
     };
     let deadline = limits.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let watch = Watch { interrupt: options.interrupt.clone(), deadline };
+    let gate = Gate {
+        hosts: grants.http_hosts.clone(),
+        only_reads: member.rank != 0,
+        watch: watch.clone(),
+    };
     let (collective, rank) = (member.collective.clone(), member.rank);
     let guest = Guest {
         wasi: wasi.build(),
+        http: Http { context: WasiHttpCtx::new(), gate },
         table: ResourceTable::new(),
         meter,
         watch: watch.clone(),
@@ -179,10 +195,11 @@ pub(crate) fn store(
     Ok(store)
 }
 
-/// All of WASI 0.2 but HTTP; what it reaches is up to the grants.
+/// All of WASI 0.2, and requests over HTTP; what they reach is up to the grants.
 pub(crate) fn linker(runtime: &Runtime) -> Result<Linker<Guest>, Failure> {
     let mut linker = Linker::new(runtime.engine());
     wasmtime_wasi::p2::add_to_linker_sync(&mut linker)
+        .and_then(|()| wasmtime_wasi_http::p2::add_only_http_to_linker_sync(&mut linker))
         .map_err(|error| Failure::Instantiate(format!("{error:#}")))?;
     Ok(linker)
 }

@@ -16,6 +16,7 @@ mod failure;
 mod gauges;
 mod grants;
 mod guest;
+mod http;
 #[cfg(target_os = "linux")]
 mod huge_pages;
 mod inference;
@@ -32,6 +33,7 @@ pub use failure::{Failure, Frame, Trap};
 pub use gauges::{Gauges, Refusal};
 pub use grants::{Directory, GrantError, Grants, Variable};
 pub use guest::Limits;
+pub use http::HttpHost;
 pub use inference::{CallError, Generation, Inference};
 pub use instances::INSTANCES_MAX;
 pub use interrupt::Interrupt;

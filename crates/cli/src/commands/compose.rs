@@ -5,6 +5,7 @@ use trefoil_compose::Parts;
 
 use crate::exit;
 use crate::parts::{self, ConfigurationFlags, Engine};
+use crate::remote::RemoteFlags;
 use crate::session::Session;
 use crate::terminal::Meter;
 
@@ -14,16 +15,18 @@ pub(crate) struct Arguments {
     /// `cpu` (deterministic), `cpu-relaxed` (relaxed SIMD), or an engine component
     #[arg(long, default_value = "cpu")]
     engine: String,
-    /// The name of a model (`trefoil models`), a .gguf file, a model component, or file:PATH, which
-    /// is read at run time (grant the directory with `--dir` then). Given several times, apps open
-    /// the models by name, the first one by default; NAME= in front gives a model another name than
-    /// its own
+    /// The name of a model (`trefoil models`), a .gguf file, a model component, or what is read at
+    /// run time: file:PATH (grant the directory with `--dir` then) or https://HOST/PATH (grant the
+    /// host with `--http`). Given several times, apps open the models by name, the first one by
+    /// default; NAME= in front gives a model another name than its own
     #[arg(long = "model", required = true, value_name = "[NAME=]MODEL")]
     models: Vec<String>,
     /// A LoRA adapter: a .gguf file, or a component that `pack` made of one. It changes the model,
     /// unless the setting `adapters` says otherwise; several times for several
     #[arg(long = "adapter", value_name = "[NAME=]ADAPTER")]
     adapters: Vec<String>,
+    #[command(flatten)]
+    remote: RemoteFlags,
     #[command(flatten)]
     configuration: ConfigurationFlags,
     /// `chat` or an app component; without one the result exports `trefoil:llm/inference`
@@ -38,7 +41,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
     let app = arguments.app.as_deref().map(parts::app).transpose()?;
     let engine = Engine::from(arguments.engine.as_str()).component()?;
     let configuration = arguments.configuration.component()?;
-    let model = parts::models(&arguments.models, &arguments.adapters, session)?;
+    arguments.remote.check(&arguments.models)?;
+    let models = &arguments.models;
+    let model = parts::models(models, &arguments.adapters, &arguments.remote, session)?;
     let collective = Some(parts::collective()?);
     let parts = Parts { engine, model, configuration, collective, app };
     let mut meter = Meter::new(&session.terminal, &session.interrupt, "composing");

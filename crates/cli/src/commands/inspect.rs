@@ -86,6 +86,9 @@ impl Text {
                 &format!("file `{name}`: {role}, {format}, {}, {license}", size(file.size)),
             );
             self.line(depth + 1, &format!("sha256 {}", file.sha256));
+            if let Some(url) = &file.url {
+                self.line(depth + 1, &format!("read at run time from {url}"));
+            }
         }
         if let Some(shard) = &it.shard {
             self.line(depth, &format!("shard {} of {}", shard.number + 1, shard.count));
