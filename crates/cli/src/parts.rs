@@ -138,6 +138,9 @@ fn template(path: &Path) -> Result<Setting> {
     must_exist(path, "--chat-template", "a file with a Jinja template")?;
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the chat template `{}`", path.display()))?;
+    if text.trim().is_empty() {
+        bail!("the chat template `{}` is empty", path.display());
+    }
     let setting = trefoil_settings::parse(TEMPLATE_KEY, &text);
     setting.with_context(|| format!("`{}` cannot be the chat template", path.display()))
 }

@@ -68,6 +68,18 @@ fn a_chat_template_comes_from_a_file() {
     assert_eq!(shown(&[&given[..], &["--config", "settings.toml"]].concat()), "<user>hi");
     let missing = [&render[..], &["--chat-template", "nowhere.jinja"]].concat();
     place.run(&missing).failed(1, &["nowhere.jinja"]);
+    for (source, pieces) in [
+        (&b"a\n{% if %}"[..], &["chat template", "line 2"][..]),
+        (b"a\n{{ messages|beautify }}", &["beautify", "line 2"]),
+        (b"{{ raise_exception('Only poems.') }}", &["Only poems."]),
+        (b"caf\xe9", &["wrong.jinja", "UTF-8"]),
+        (b" \n", &["wrong.jinja", "is empty"]),
+        (&b"x".repeat(200_000), &["wrong.jinja", "131072"]),
+    ] {
+        place.write("wrong.jinja", source);
+        let wrong = [&render[..], &["--chat-template", "wrong.jinja"]].concat();
+        place.run(&wrong).failed(1, pieces);
+    }
     // The app gets it by way of the composition.
     let chat = ["chat", "model.gguf", "-p", "hi", "-n", "2", "--chat-template", "template.jinja"];
     place.run(&chat).succeeded();
