@@ -21,7 +21,7 @@ mod writer;
 
 pub use error::Error;
 pub use metadata::Metadata;
-pub use split::{Joined, SPLIT_COUNT_KEY, SplitError, SplitName};
+pub use split::{Joined, SPLIT_COUNT_KEY, SPLIT_FILES_MAX, SplitError, SplitName};
 pub use strings::Strings;
 pub use tensor::{Tensor, TensorType};
 pub use value::{Array, Value};

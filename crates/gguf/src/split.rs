@@ -16,6 +16,9 @@ const SPLIT_TENSORS_KEY: &str = "split.tensors.count";
 /// Keys that concern a file and not the model begin so.
 const SPLIT_PREFIX: &str = "split.";
 
+/// Most files of a model. Their numbers have five digits; real ones have below 100.
+pub const SPLIT_FILES_MAX: u32 = 1000;
+
 /// Why several files are not one model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -97,19 +100,23 @@ pub struct SplitName<'a> {
 impl<'a> SplitName<'a> {
     /// Takes a file's name or path apart if it has this form.
     pub fn parse(name: &'a str) -> Option<SplitName<'a>> {
-        let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+        let (rest, extension) = name.split_at_checked(name.len().checked_sub(".gguf".len())?)?;
+        let (rest, count) = rest.rsplit_once("-of-")?;
         let (stem, number) = rest.rsplit_once('-')?;
         let parse = |digits: &str| {
             let is_number = digits.len() == 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
             is_number.then(|| digits.parse::<u32>().ok()).flatten()
         };
         let (number, count) = (parse(number)?, parse(count)?);
-        (1..=count).contains(&number).then_some(SplitName { stem, number, count })
+        let is_valid = extension.eq_ignore_ascii_case(".gguf")
+            && (1..=count).contains(&number)
+            && count <= SPLIT_FILES_MAX;
+        is_valid.then_some(SplitName { stem, number, count })
     }
 
     /// The names of all files, in order.
-    pub fn all(&self) -> impl Iterator<Item = String> + use<'a> {
-        let (stem, count) = (self.stem, self.count);
+    pub fn all(&self) -> impl Iterator<Item = String> + use<> {
+        let (stem, count) = (self.stem.to_owned(), self.count);
         (1..=count).map(move |number| format!("{stem}-{number:05}-of-{count:05}.gguf"))
     }
 }

@@ -121,6 +121,10 @@ fn names_are_taken_apart_and_made() {
         "m-00001-of-00003",
         "-of-.gguf",
         "m-+0001-of-00003.gguf",
+        "m-00001-of-99999.gguf",
+        "m-00001-of-00003.bin",
+        "ä-00001-of-0003.gguf",
+        "",
     ] {
         assert_eq!(SplitName::parse(other), None, "{other}");
     }

@@ -12,7 +12,7 @@ use crate::failure::{ClientError, PullError};
 use crate::offer::{Offer, RemoteFile};
 use crate::progress::{Event, Progress};
 use crate::reference::{Pick, is_gguf_path};
-use crate::split::Split;
+use trefoil_gguf::SplitName;
 
 /// Quantisations in the order in which one is taken where none is asked for: the smallest of good
 /// quality first.
@@ -161,8 +161,8 @@ pub(crate) fn choose<'a>(paths: &[&'a str], pick: &Pick) -> Result<Vec<String>, 
 
 /// All files of the model that a file belongs to.
 fn whole(path: &str, paths: &[&str]) -> Result<Vec<String>, String> {
-    let Some(split) = Split::of(path) else { return Ok(vec![path.into()]) };
-    let names: Vec<String> = split.names().collect();
+    let Some(split) = SplitName::parse(path) else { return Ok(vec![path.into()]) };
+    let names: Vec<String> = split.all().collect();
     match names.iter().find(|name| !paths.contains(&name.as_str())) {
         Some(missing) => {
             Err(format!("`{path}` is one of several files, and `{missing}` is missing"))
@@ -175,7 +175,7 @@ fn whole(path: &str, paths: &[&str]) -> Result<Vec<String>, String> {
 fn of_quantisation<'a>(paths: &[&'a str], wanted: &str) -> Vec<&'a str> {
     let wanted = wanted.to_ascii_lowercase();
     let ends_so = |path: &&&str| {
-        let stem = Split::of(path).map_or(&path[..path.len() - ".gguf".len()], |it| it.stem);
+        let stem = SplitName::parse(path).map_or(&path[..path.len() - ".gguf".len()], |it| it.stem);
         let stem = stem.to_ascii_lowercase();
         let before = stem.strip_suffix(&wanted).map(|before| before.chars().next_back());
         matches!(before, Some(None | Some('-' | '.' | '_' | '/'))) && is_model(path)
@@ -186,7 +186,7 @@ fn of_quantisation<'a>(paths: &[&'a str], wanted: &str) -> Vec<&'a str> {
 /// Whether a file is a model's first: neither another piece of it nor the projector of images.
 fn is_model(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
-    !name.contains("mmproj") && Split::of(path).is_none_or(|it| it.number == 1)
+    !name.contains("mmproj") && SplitName::parse(path).is_none_or(|it| it.number == 1)
 }
 
 #[cfg(test)]

@@ -25,7 +25,6 @@ mod progress;
 mod pull;
 mod record;
 mod reference;
-mod split;
 
 pub use address::Address;
 pub use cached::{CachedFile, CachedModel, ModelsError, Removed, Verdict};
@@ -40,4 +39,3 @@ pub use models::{Models, can_be_pulled};
 pub use progress::{Cancelled, Event, Progress};
 pub use pull::{Hub, Pulled, PulledFile};
 pub use reference::{Pick, Reference, ReferenceError};
-pub use split::Split;

@@ -12,7 +12,7 @@ use crate::hugging_face::choose;
 use crate::lock::Lock;
 use crate::record::Record;
 use crate::reference::{Pick, Reference};
-use crate::split::Split;
+use trefoil_gguf::SplitName;
 
 /// Most folders inside one another that are looked into.
 const DEPTH_MAX: usize = 16;
@@ -60,7 +60,7 @@ impl Models {
         }
         for path in paths.iter().filter(|path| has_suffix(path, ".gguf")) {
             let name = path.to_str().unwrap_or_default();
-            let is_first = Split::of(name).is_none_or(|split| split.number == 1);
+            let is_first = SplitName::parse(name).is_none_or(|split| split.number == 1);
             if is_first && !recorded.contains(path) {
                 models.push(self.unrecorded(path));
             }
@@ -293,8 +293,8 @@ impl Models {
         let file_name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let entry = if path.parent() == Some(&*self.folder) { of_file(file_name) } else { None };
         let sha256 = entry.and_then(|it| it.sha256).and_then(Digest::parse);
-        let names: Vec<String> = match Split::of(file_name) {
-            Some(split) => split.names().collect(),
+        let names: Vec<String> = match SplitName::parse(file_name) {
+            Some(split) => split.all().collect(),
             None => vec![file_name.into()],
         };
         let mut complete = true;
@@ -376,6 +376,6 @@ pub(crate) fn of_file(file_name: &str) -> Option<&'static Entry> {
 fn first_of(name: &str) -> Option<PathBuf> {
     let end = name.to_ascii_lowercase().rfind(".gguf")? + ".gguf".len();
     let file = &name[..end];
-    let first = Split::of(file).and_then(|split| split.names().next());
+    let first = SplitName::parse(file).and_then(|split| split.all().next());
     Some(first.unwrap_or_else(|| file.into()).into())
 }

@@ -13,7 +13,7 @@ use crate::failure::{ClientError, PullError};
 use crate::offer::{Offer, RemoteFile};
 use crate::progress::{Event, Progress};
 use crate::reference::{Reference, is_gguf_path};
-use crate::split::{FILES_MAX, Split};
+use trefoil_gguf::{SPLIT_FILES_MAX, SplitName};
 
 /// Kinds of manifests that are understood.
 const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, \
@@ -269,11 +269,11 @@ fn model_layers(layers: &[Descriptor]) -> Result<Vec<&Descriptor>, String> {
     if found.is_empty() {
         found.extend(layers.iter().max_by_key(|it| it.size));
     }
-    if found.len() > FILES_MAX as usize {
-        return Err(format!("it has {} files, more than {FILES_MAX}", found.len()));
+    if found.len() > SPLIT_FILES_MAX as usize {
+        return Err(format!("it has {} files, more than {SPLIT_FILES_MAX}", found.len()));
     }
     let number = |it: &&Descriptor| {
-        it.annotations.get(TITLE).and_then(|it| Split::of(it)).map(|it| it.number)
+        it.annotations.get(TITLE).and_then(|it| SplitName::parse(it)).map(|it| it.number)
     };
     // Those without a number keep their order.
     found.sort_by_key(number);
@@ -288,8 +288,8 @@ fn file_names(layers: &[&Descriptor]) -> Vec<String> {
         .iter()
         .map(|layer| layer.annotations.get(TITLE).filter(|it| is_gguf_path(it)).cloned())
         .collect();
-    let fit = |titles: &Vec<String>| match Split::of(&titles[0]) {
-        Some(split) => split.names().eq(titles.iter().cloned()),
+    let fit = |titles: &Vec<String>| match SplitName::parse(&titles[0]) {
+        Some(split) => split.all().eq(titles.iter().cloned()),
         None => count == 1,
     };
     titles.filter(fit).unwrap_or_else(|| match count {

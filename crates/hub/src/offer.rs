@@ -4,7 +4,7 @@ use crate::address::{Address, decode_path};
 use crate::digest::Digest;
 use crate::oci::Challenge;
 use crate::reference::is_file_name;
-use crate::split::Split;
+use trefoil_gguf::SplitName;
 
 /// The files of a model, as its source describes them.
 #[derive(Debug)]
@@ -51,21 +51,21 @@ pub(crate) fn of_address(address: &Address) -> Result<Vec<RemoteFile>, String> {
         Some(name) if name.to_ascii_lowercase().ends_with(".gguf") => name,
         _ => return Ok(vec![RemoteFile::new("model.gguf".into(), address.clone())]),
     };
-    let Some(split) = Split::of(&name) else {
+    let Some(split) = SplitName::parse(&name) else {
         return Ok(vec![RemoteFile::new(name, address.clone())]);
     };
     let full = address.full();
     let of_name = |other: String| {
-        let other_last = last.replacen(&number(&split), &number(&Split::of(&other)?), 1);
+        let other_last = last.replacen(&number(&split), &number(&SplitName::parse(&other)?), 1);
         let place = full.rfind(last)?;
         let text = format!("{}{other_last}{}", &full[..place], &full[place + last.len()..]);
         Some(RemoteFile::new(other, Address::parse(&text).ok()?))
     };
-    let files: Option<Vec<_>> = split.names().map(of_name).collect();
+    let files: Option<Vec<_>> = split.all().map(of_name).collect();
     files.ok_or_else(|| format!("`{address}` is one of several files; the others have no address"))
 }
 
-fn number(split: &Split<'_>) -> String {
+fn number(split: &SplitName<'_>) -> String {
     format!("-{:05}-of-{:05}", split.number, split.count)
 }
 

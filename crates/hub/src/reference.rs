@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::address::{Address, decode_path, is_loopback};
 use crate::digest::Digest;
 use crate::offer::of_address;
-use crate::split::Split;
+use trefoil_gguf::SplitName;
 
 /// Longest reference, in bytes.
 const REFERENCE_BYTES_MAX: usize = 16 << 10;
@@ -130,7 +130,7 @@ impl Reference {
         let mut first = self.clone();
         match &mut first {
             Reference::HuggingFace { pick: Pick::File(path), .. } => {
-                if let Some(name) = Split::of(path).and_then(|split| split.names().next()) {
+                if let Some(name) = SplitName::parse(path).and_then(|split| split.all().next()) {
                     *path = name;
                 }
             }
