@@ -43,7 +43,7 @@ pub struct Activations {
 #[derive(Default)]
 pub(crate) struct Rounded<W> {
     /// Only grows: to make room again would take longer than to fill it.
-    words: Vec<Spread<W>>,
+    words: Vec<W>,
     /// Words in use.
     filled: usize,
     scales: Vec<BlockScale>,
@@ -54,15 +54,10 @@ pub(crate) struct Rounded<W> {
     is_current: bool,
 }
 
-/// A word in all lanes of a vector: to spread it takes more instructions than to load it.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-#[repr(C, align(16))]
-pub(crate) struct Spread<W>(pub(crate) [W; 4]);
-
 /// The entries of N neighbouring tokens.
 #[derive(Clone, Copy)]
 pub(crate) struct Entries<'a, W, const N: usize> {
-    pub(crate) words: &'a [[Spread<W>; N]],
+    pub(crate) words: &'a [[W; N]],
     pub(crate) scales: &'a [[BlockScale; N]],
     /// Which blocks they belong to.
     pub(crate) places: &'a [u32],
@@ -258,17 +253,15 @@ impl<W: Word> Rounded<W> {
         let start = self.filled;
         self.filled += tokens.len() * W::BLOCK;
         if self.words.len() < self.filled {
-            self.words.resize(self.filled, Spread::default());
+            self.words.resize(self.filled, W::default());
         }
         let words = &mut self.words[start..self.filled];
         if let [first, second] = tokens {
             for (index, places) in words.as_chunks_mut().0[..W::BLOCK].iter_mut().enumerate() {
-                *places = [first, second].map(|token| Spread([token.words[index]; 4]));
+                *places = [first.words[index], second.words[index]];
             }
         } else {
-            for (word, place) in tokens[0].words.iter().zip(words) {
-                *place = Spread([*word; 4]);
-            }
+            words.copy_from_slice(&tokens[0].words[..W::BLOCK]);
         }
         self.scales.extend(tokens.iter().map(|token| token.scale));
         self.places.push(block as u32);

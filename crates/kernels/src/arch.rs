@@ -8,7 +8,7 @@ use std::ops::{Add, Div, Mul, Sub};
 
 #[cfg(doc)]
 use crate::activations::BlockScale;
-use crate::activations::{Activations, Rounded, Spread, Word};
+use crate::activations::{Activations, Rounded, Word};
 use crate::formats::{FiveStep, SixStep};
 #[cfg(doc)]
 use crate::formats::{IQ4_NL, MXFP4, Quantised};
@@ -128,7 +128,15 @@ pub(crate) trait Dot: Copy {
     /// Makes them current.
     fn round<S: Simd>(activations: &mut Activations);
     /// The activations of a step's words, for N tokens.
-    fn x<const N: usize>(words: &[[Spread<Self::Word>; N]]) -> [Self::X; N];
+    fn x<const N: usize>(words: &[[Self::Word; N]]) -> [Self::X; N];
+    /// The activations of two steps' words, for one token.
+    #[inline(always)]
+    fn x_of_two_steps(words: &[Self::Word]) -> [Self::X; 2] {
+        let (first, second) = words.split_at(Self::STEP_WORDS);
+        let [first] = Self::x(first.as_chunks::<1>().0);
+        let [second] = Self::x(second.as_chunks::<1>().0);
+        [first, second]
+    }
     /// Sums of nothing. `lanes` are [`BlockScale::lanes`] of the columns that will be added.
     fn start(centre: i16, lanes: [i16; 2]) -> [Self::Sum; 4];
     /// Adds the products of the first eight rows (`half` 0) or the other ones (1).

@@ -1,7 +1,7 @@
 //! Matrix times vectors. Every output is summed over the columns in ascending order, whatever
 //! the number of tokens and wherever its row lies: batching and splitting change no bit.
 
-use crate::activations::{Activations, Entries, Spread, Word};
+use crate::activations::{Activations, Entries, Word};
 use crate::arch::{Dot, F32x4, I32x4, Simd};
 use crate::formats::{
     BLOCK_COLUMNS, Block, Floating, GROUP_ROWS, Quantised, SCALE_SHARE, SuperHeader,
@@ -219,12 +219,19 @@ fn times<S: Simd, Q: Quantised, D: Dot<I = S::I>, B: Block<S>, const N: usize>(
 #[inline(always)]
 fn dot<Q: Quantised, D: Dot, const N: usize>(
     weights: &[u8],
-    words: &[[Spread<D::Word>; N]],
+    words: &[[D::Word; N]],
     lanes: [[i16; 2]; N],
 ) -> [[D::I; 4]; N] {
     let weights = D::weights(weights);
     let mut sums = lanes.map(|lanes| D::start(Q::CENTRE, lanes));
-    if D::STEP_COLUMNS <= 4 {
+    if N == 1 {
+        straight!(Q::SCALE_COLUMNS / D::STEP_COLUMNS, step => {
+            let words = &words[step / 2 * 2 * D::STEP_WORDS..][..2 * D::STEP_WORDS];
+            let x = D::x_of_two_steps(words.as_flattened())[step % 2];
+            half_step::<D>(&mut sums[0], 0, &weights[step], x);
+            half_step::<D>(&mut sums[0], 1, &weights[step], x);
+        });
+    } else if D::STEP_COLUMNS <= 4 {
         straight!(Q::SCALE_COLUMNS / D::STEP_COLUMNS, step => {
             let x = D::x(&words[step * D::STEP_WORDS..][..D::STEP_WORDS]);
             for half in 0..2 {

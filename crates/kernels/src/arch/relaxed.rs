@@ -3,10 +3,10 @@
 use core::arch::wasm32::*;
 use std::marker::PhantomData;
 
-use super::wasm::{self, Bytes, Floats, Integers, Wide, load, load_word, store};
+use super::wasm::{self, Bytes, Floats, Integers, Wide, load, splat_words, store};
 use super::wasm_steps::{Five, Four, Indices, Six, Step};
 use super::{Dot, Simd};
-use crate::activations::{Activations, Rounded, Spread};
+use crate::activations::{Activations, Rounded};
 use crate::formats::{FiveStep, IQ4_NL, MXFP4, SixStep};
 
 /// Relaxed SIMD.
@@ -46,9 +46,24 @@ impl<T: Step> Dot for Narrow<T> {
         activations.round_to_bytes::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[Spread<[i8; 4]>; N]]) -> [[v128; 2]; N] {
-        let last = &words[words.len() - 1];
-        std::array::from_fn(|token| [&words[0], last].map(|words| load_word(&words[token])))
+    fn x<const N: usize>(words: &[[[i8; 4]; N]]) -> [[v128; 2]; N] {
+        if let [words] = words {
+            return splat_words(words).map(|x| [x; 2]);
+        }
+        if N == 1 {
+            return [splat_words(&[words[0][0], words[1][0]]); N];
+        }
+        let (first, second) = (splat_words(&words[0]), splat_words(&words[1]));
+        std::array::from_fn(|token| [first[token], second[token]])
+    }
+    #[inline(always)]
+    fn x_of_two_steps(words: &[[i8; 4]]) -> [[v128; 2]; 2] {
+        if let [first, second] = words {
+            let [first, second] = splat_words(&[*first, *second]);
+            return [[first; 2], [second; 2]];
+        }
+        let (first, second) = words.split_at(2);
+        [first, second].map(|words| splat_words(&[words[0], words[1]]))
     }
     #[inline(always)]
     fn start(centre: i16, lanes: [i16; 2]) -> [v128; 4] {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Dot, F32x4, I32x4, Simd};
-use crate::activations::{Activations, Rounded, Spread};
+use crate::activations::{Activations, Rounded};
 use crate::formats::{FiveStep, IQ4_NL, MXFP4, SixStep, Table};
 
 /// Plain arrays.
@@ -189,8 +189,8 @@ impl Dot for Nibbles {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[Spread<[i16; 2]>; N]]) -> [[[i16; 2]; 2]; N] {
-        std::array::from_fn(|token| [words[0][token].0[0], words[1][token].0[0]])
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[i16; 2]; 2]; N] {
+        std::array::from_fn(|token| [words[0][token], words[1][token]])
     }
     #[inline(always)]
     fn start(_: i16, _: [i16; 2]) -> [Integers; 4] {
@@ -242,8 +242,8 @@ impl Dot for Bytes {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[Spread<[i16; 2]>; N]]) -> [[i16; 2]; N] {
-        words[0].map(|word| word.0[0])
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[i16; 2]; N] {
+        words[0]
     }
     #[inline(always)]
     fn start(_: i16, _: [i16; 2]) -> [Integers; 4] {
@@ -362,10 +362,8 @@ impl<T: Step> Dot for Wide<T> {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[Spread<[i16; 2]>; N]]) -> [[[i16; 2]; 4]; N] {
-        std::array::from_fn(|token| {
-            std::array::from_fn(|word| words[word % words.len()][token].0[0])
-        })
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[i16; 2]; 4]; N] {
+        std::array::from_fn(|token| std::array::from_fn(|word| words[word % words.len()][token]))
     }
     #[inline(always)]
     fn start(_: i16, _: [i16; 2]) -> [Integers; 4] {

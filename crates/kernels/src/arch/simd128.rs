@@ -1,9 +1,9 @@
 //! WebAssembly's fixed-width SIMD: the same bits on every machine.
 
-use super::wasm::{self, Bytes, Floats, Integers, Wide, load, load_word, store};
+use super::wasm::{self, Bytes, Floats, Integers, Wide, load, splat_words, store};
 use super::wasm_steps::{Five, Four, Indices, Six, Step};
 use super::{Dot, Simd};
-use crate::activations::{Activations, Rounded, Spread};
+use crate::activations::{Activations, Rounded};
 use crate::formats::{FiveStep, IQ4_NL, MXFP4, SixStep};
 use core::arch::wasm32::*;
 
@@ -37,8 +37,8 @@ impl Dot for Nibbles {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[Spread<[i16; 2]>; N]]) -> [[v128; 2]; N] {
-        std::array::from_fn(|token| [load_word(&words[0][token]), load_word(&words[1][token])])
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[v128; 2]; N] {
+        std::array::from_fn(|token| splat_words(&[words[0][token], words[1][token]]))
     }
     #[inline(always)]
     fn start(_: i16, _: [i16; 2]) -> [v128; 4] {

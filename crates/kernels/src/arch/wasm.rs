@@ -6,7 +6,7 @@ use std::ops::{Add, Div, Mul, Sub};
 
 use super::wasm_steps::Step;
 use super::{Dot, F32x4, I32x4, Simd};
-use crate::activations::{Activations, Rounded, Spread, Word};
+use crate::activations::{Activations, Rounded, Word};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Floats(pub(crate) v128);
@@ -49,12 +49,22 @@ fn load_four(bytes: &[u8; 4]) -> v128 {
     unsafe { v128_load32_zero(bytes.as_ptr().cast()) }
 }
 
-/// A word in all lanes.
+/// Each of the words in every lane of a vector. For two, one load and two shuffles: Cranelift
+/// makes three instructions of a load into all lanes.
 #[inline(always)]
-pub(crate) fn load_word<W: Word>(word: &Spread<W>) -> v128 {
-    const { assert!(size_of::<Spread<W>>() == 16) }
-    // SAFETY: the reference covers the 16 bytes.
-    unsafe { v128_load((&raw const *word).cast()) }
+pub(crate) fn splat_words<W: Word, const N: usize>(words: &[W; N]) -> [v128; N] {
+    const { assert!(size_of::<W>() == 4 && N <= 2) }
+    let words = words.as_ptr();
+    if N == 2 {
+        // SAFETY: two words are 8 bytes; the instruction asks for no alignment.
+        let both = unsafe { v128_load64_zero(words.cast()) };
+        let lanes =
+            [i32x4_shuffle::<0, 0, 0, 0>(both, both), i32x4_shuffle::<1, 1, 1, 1>(both, both)];
+        std::array::from_fn(|word| lanes[word])
+    } else {
+        // SAFETY: a word is 4 bytes; the instruction asks for no alignment.
+        std::array::from_fn(|word| unsafe { v128_load32_splat(words.add(word).cast()) })
+    }
 }
 
 /// Eight values that fit 16 bits, narrowed.
@@ -239,8 +249,12 @@ impl Dot for Bytes {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[Spread<[i16; 2]>; N]]) -> [v128; N] {
-        std::array::from_fn(|token| load_word(&words[0][token]))
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [v128; N] {
+        splat_words(&words[0])
+    }
+    #[inline(always)]
+    fn x_of_two_steps(words: &[[i16; 2]]) -> [v128; 2] {
+        splat_words(&[words[0], words[1]])
     }
     #[inline(always)]
     fn start(_: i16, _: [i16; 2]) -> [v128; 4] {
@@ -286,9 +300,9 @@ impl<T: Step> Dot for Wide<T> {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[Spread<[i16; 2]>; N]]) -> [[[v128; 2]; 2]; N] {
+    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[v128; 2]; 2]; N] {
         std::array::from_fn(|token| {
-            let four = |first: usize| [first, first + 1].map(|word| load_word(&words[word][token]));
+            let four = |first: usize| splat_words(&[words[first][token], words[first + 1][token]]);
             [four(0), four(words.len() - 2)]
         })
     }
