@@ -115,10 +115,10 @@ fn a_model_file_is_summed_up_and_long_lists_are_abbreviated() {
         entry.unwrap().value.to_string()
     };
     assert_eq!(value("general.architecture"), "\"llama\"");
-    assert_eq!(
-        value("tokens"),
-        r#"{"first":["t0","t1","t2","t3","t4","t5","t6","t7"],"length":1000}"#
-    );
+    // The order of keys depends on which crates are built with this one.
+    let tokens: serde_json::Value = serde_json::from_str(&value("tokens")).unwrap();
+    let first: Vec<_> = (0..8).map(|number| format!("t{number}")).collect();
+    assert_eq!(tokens, serde_json::json!({ "first": first, "length": 1000 }));
     assert_eq!(value("short"), "[1,2]");
     assert_eq!(value("huge"), u64::MAX.to_string());
     assert_eq!(value("infinite"), "\"inf\"");
