@@ -21,6 +21,7 @@ const NATIVE: &[&str] = &[
     "trefoil-gguf",
     "trefoil-hub",
     "trefoil-kernels",
+    "trefoil-remote",
     "trefoil-settings",
     "trefoil-tokenizer",
     "xtask",
@@ -194,5 +195,28 @@ impl Session {
             bail!("failed: {}", failed.join(", "));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_crate_is_tested_in_a_stage() {
+        let metadata = cargo_metadata::MetadataCommand::new()
+            .manifest_path(root().join("Cargo.toml"))
+            .no_deps()
+            .exec()
+            .expect("the workspace's metadata");
+        let crates = metadata.packages.iter().filter(|package| {
+            let path = package.manifest_path.as_str();
+            path.starts_with(root().join("crates").to_string_lossy().as_ref())
+        });
+        let missing: Vec<_> = crates
+            .map(|package| package.name.as_str())
+            .filter(|name| !NATIVE.contains(name) && !HOSTED.contains(name))
+            .collect();
+        assert!(missing.is_empty(), "no stage tests {missing:?}");
     }
 }
