@@ -85,9 +85,10 @@ impl<'a> Adapter<'a> {
                 let Form::Matrix(form) = planned.form else {
                     return Err(self.unsupported(format!("`{name}`, which is no matrix")));
                 };
-                if matches!(planned.slot, Slot::TokenEmbd | Slot::Expert(..)) {
+                // Rows of embeddings are looked up, and would stay as they are.
+                if !matches!(planned.slot, Slot::Block(..) | Slot::Output) {
                     return Err(self.unsupported(format!(
-                        "`{name}`: the embedding and experts cannot be changed"
+                        "`{name}`: embeddings and experts cannot be changed"
                     )));
                 }
                 let rank = self.check_shapes(name, &pair, form)?;

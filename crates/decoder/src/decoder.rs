@@ -1,29 +1,24 @@
 //! The decoder, which encodes as well: weights, KV cache, and the order of the computation.
 
-use std::ops::Range;
-
 use trefoil_contract::{Error, Result};
 use trefoil_generation::{Forward, Span};
 use trefoil_gguf::{Gguf, Source};
-use trefoil_kernels::{
-    Activations, CacheType, OutOfMemory, Scoring, add, gelu, gelu_mul, rms_norm_in_place, rope,
-    scale, silu_mul, soft_cap, softmax,
-};
+use trefoil_kernels::{CacheType, add, soft_cap};
 
 use crate::adapter::Adapter;
-use crate::architecture::{Activation, NormPlaces, QueryKeyNorm};
 use crate::batch::{self, Bounds};
 use crate::cache::Cache;
-use crate::config::{Config, ExpertsConfig, RopeKind};
+use crate::config::Config;
 use crate::encoding::Encoding;
 use crate::exchange::{Alone, Exchange};
 use crate::memory::resize;
 use crate::partition::Partition;
+use crate::pass::{Pass, norm_in_place, scale_unless_one};
 use crate::peers::Peers;
 use crate::rope::Rope;
-use crate::scratch::{Angles, MixtureScratch, Scratch};
+use crate::scratch::{Angles, Scratch};
 use crate::tensor;
-use crate::weights::{Block, Expert, FeedForward, Linear, Norm, OwnRows, Weights};
+use crate::weights::Weights;
 
 /// Longest context that is taken without being asked for: a longer one costs memory that most
 /// uses do not need.
@@ -82,9 +77,8 @@ impl Decoder {
 
 impl<E: Exchange> Decoder<E> {
     /// Loads what one of several instances holds of the model, changed by adapters: see
-    /// [`Exchange`]. All then have to
-    /// compute the same batches, and truncate the same. Exchanges nothing itself. Logits are given
-    /// at rank 0 alone.
+    /// [`Exchange`]. All then have to compute the same batches, and truncate the same. Exchanges
+    /// nothing itself. Logits are given at rank 0 alone.
     ///
     /// # Errors
     /// As [`Decoder::load`].
@@ -290,22 +284,6 @@ fn rope_factors<'a>(
     }
 }
 
-/// `stream = norm(stream)`; `other` has its length and any content.
-fn norm_in_place(norm: &Norm, epsilon: f32, stream: &mut Vec<f32>, other: &mut Vec<f32>) {
-    let width = norm.width();
-    for (row, out) in stream.chunks_exact(width).zip(other.chunks_exact_mut(width)) {
-        norm.apply(row, epsilon, out);
-    }
-    std::mem::swap(stream, other);
-}
-
-/// Most models scale nothing.
-fn scale_unless_one(x: &mut [f32], factor: f32) {
-    if factor != 1.0 {
-        scale(x, factor);
-    }
-}
-
 /// The context in force.
 ///
 /// # Errors
@@ -387,350 +365,5 @@ impl<E: Exchange> Forward for Decoder<E> {
 
     fn truncate(&mut self, sequence: usize, tokens: u32) {
         self.cache.truncate(sequence, tokens);
-    }
-}
-
-/// One block of the model applied to one batch.
-struct Pass<'a, E> {
-    config: &'a Config,
-    partition: &'a Partition,
-    batch: &'a [Span<'a>],
-    block: &'a Block,
-    index: usize,
-    peers: &'a mut Peers<E>,
-    cache: &'a mut Cache,
-    encoding: Option<&'a mut Encoding>,
-    scratch: &'a mut Scratch,
-}
-
-impl<E: Exchange> Pass<'_, E> {
-    /// `stream += attention(norm(stream))`, or `stream = norm(stream + attention(stream))`
-    fn attention(&mut self) -> Result<()> {
-        let block = self.block;
-        self.norm_before(block.attn_norm.as_ref());
-        let Scratch {
-            branch,
-            query,
-            key,
-            value,
-            attended,
-            angles,
-            local_angles,
-            attention,
-            activations,
-            whole,
-            ..
-        } = &mut *self.scratch;
-        let (config, batch, index) = (self.config, self.batch, self.index);
-        let Partition { query: heads, embedding, kv, .. } = self.partition;
-        let (cache, mut encoding) = (&mut *self.cache, self.encoding.as_deref_mut());
-        let angles = config.rope_of(index).map(|kind| match kind {
-            RopeKind::Global => &*angles,
-            RopeKind::Local => &*local_angles,
-        });
-        let scoring =
-            Scoring { scale: config.attention_scale, soft_cap: config.attention_soft_cap };
-        activations.prepare(branch, config.embedding_length);
-        self.peers.all_gather(heads, attended, |attended| {
-            let (query_length, kv_length) = (heads.own().len(), kv.len());
-            if query_length == 0 {
-                return Ok(());
-            }
-            let query_norm = block.attn_q_norm.as_deref().map(|weight| (config, weight));
-            normed(
-                &block.attn_q,
-                query_norm,
-                (heads.own(), config.query_length()),
-                activations,
-                whole,
-                query,
-            );
-            let key_norm = block.attn_k_norm.as_deref().map(|weight| (config, weight));
-            normed(
-                &block.attn_k,
-                key_norm,
-                (kv.clone(), config.kv_length()),
-                activations,
-                whole,
-                key,
-            );
-            block.attn_v.multiply(activations, value);
-
-            if let Some(Angles { cos, sin }) = angles {
-                let pairs = config.rope_length / 2;
-                let angles = cos.chunks_exact(pairs).zip(sin.chunks_exact(pairs));
-                let rows =
-                    query.chunks_exact_mut(query_length).zip(key.chunks_exact_mut(kv_length));
-                for ((query, key), (cos, sin)) in rows.zip(angles) {
-                    let layout = config.architecture.rope_layout;
-                    rope(query, config.head_length, cos, sin, layout);
-                    rope(key, config.head_length, cos, sin, layout);
-                }
-            }
-
-            for (start, span) in batch::with_starts(batch) {
-                let end = start + span.tokens.len();
-                let of_kv = start * kv_length..end * kv_length;
-                let of_query = start * query_length..end * query_length;
-                let out = &mut attended[of_query.clone()];
-                let (query, key, value) = (&query[of_query], &key[of_kv.clone()], &value[of_kv]);
-                let done = match &mut encoding {
-                    Some(encoding) => encoding.attend((key, value), scoring, query, attention, out),
-                    None => {
-                        let mut layer = cache.layer(span.sequence, index);
-                        let (position, window) = (span.position as usize, config.window_of(index));
-                        layer.append(key, value).and_then(|()| {
-                            layer.attend(position, (window, scoring), query, attention, out)
-                        })
-                    }
-                };
-                done.map_err(|OutOfMemory(bytes)| Error::OutOfMemory {
-                    needed_bytes: bytes as u64,
-                    purpose: "attention; lower `context-tokens`".to_owned(),
-                })?;
-            }
-            Ok(())
-        })?;
-        activations.prepare(attended, config.query_length());
-        self.peers.all_gather(embedding, branch, |branch| {
-            block.attn_output.multiply(activations, branch);
-            Ok(())
-        })?;
-        self.add_branch(block.attn_post_norm.as_deref());
-        self.norm_sum(block.attn_norm.as_ref());
-        Ok(())
-    }
-
-    /// `stream += feed_forward(norm(stream))`, or `stream = norm(stream + feed_forward(stream))`
-    fn feed_forward(&mut self) -> Result<()> {
-        let block = self.block;
-        self.norm_before(block.ffn_norm.as_ref());
-        match &block.feed_forward {
-            FeedForward::Mixture { router, experts, sizes } => {
-                self.mixture(router, experts, sizes)?;
-            }
-            FeedForward::Dense(network) => self.dense(network)?,
-        }
-        self.add_branch(block.ffn_post_norm.as_deref());
-        self.norm_sum(block.ffn_norm.as_ref());
-        Ok(())
-    }
-
-    /// `branch = down(activation(gate(branch)) * up(branch))`
-    fn dense(&mut self, network: &Expert) -> Result<()> {
-        let Scratch { branch, gate, up, activations, .. } = &mut *self.scratch;
-        let Partition { feed_forward, embedding, .. } = self.partition;
-        let activation = self.config.architecture.activation;
-        activations.prepare(branch, self.config.embedding_length);
-        self.peers.all_gather(feed_forward, gate, |gate| {
-            network.inner(activation, activations, gate, up);
-            Ok(())
-        })?;
-        activations.prepare(gate, self.config.feed_forward_length);
-        self.peers.all_gather(embedding, branch, |branch| {
-            network.down.multiply(activations, branch);
-            Ok(())
-        })
-    }
-
-    /// `branch = sum over the chosen experts of weight * expert(branch)`
-    ///
-    /// A token's sum has the order of its experts' weights, so that it does not depend on the
-    /// batch.
-    fn mixture(
-        &mut self,
-        router: &OwnRows,
-        experts: &[Expert],
-        sizes: &ExpertsConfig,
-    ) -> Result<()> {
-        let Scratch { branch, activations, mixture, .. } = &mut *self.scratch;
-        let Partition { expert, embedding, .. } = self.partition;
-        let MixtureScratch { scores, chosen, places, gathered, gate, up, inner, outer } = mixture;
-        let width = self.config.embedding_length;
-        let activation = self.config.architecture.activation;
-        activations.prepare(branch, width);
-        router.multiply(activations, scores);
-        choose(scores, sizes, chosen);
-        places.sort(chosen);
-
-        let own = expert.own().len();
-        self.peers.all_gather(expert, inner, |inner| {
-            if own == 0 {
-                return Ok(());
-            }
-            for (network, places) in experts.iter().zip(places.of_experts()) {
-                let rows = places.iter().map(|place| place / sizes.used);
-                let count = gather(branch, width, rows, gathered);
-                if count == 0 {
-                    continue;
-                }
-                activations.prepare(&gathered[..count * width], width);
-                let gate = &mut gate[..count * own];
-                network.inner(activation, activations, gate, &mut up[..count * own]);
-                scatter(gate, own, places, inner);
-            }
-            Ok(())
-        })?;
-        let (length, own) = (sizes.feed_forward_length, embedding.own().len());
-        self.peers.all_gather(embedding, outer, |outer| {
-            if own == 0 {
-                return Ok(());
-            }
-            for (network, places) in experts.iter().zip(places.of_experts()) {
-                let count = gather(inner, length, places.iter().copied(), gathered);
-                if count == 0 {
-                    continue;
-                }
-                activations.prepare(&gathered[..count * length], length);
-                let down = &mut up[..count * own];
-                network.down.multiply(activations, down);
-                scatter(down, own, places, outer);
-            }
-            Ok(())
-        })?;
-        let tokens = outer.chunks_exact_mut(sizes.used * width).zip(chosen.chunks(sizes.used));
-        for ((outer, chosen), branch) in tokens.zip(branch.chunks_exact_mut(width)) {
-            branch.fill(0.0);
-            for (row, (_, weight)) in outer.chunks_exact_mut(width).zip(chosen) {
-                scale(row, *weight);
-                add(branch, row);
-            }
-        }
-        Ok(())
-    }
-
-    /// `branch = norm(stream)`, unless sums are normed
-    fn norm_before(&mut self, norm: Option<&Norm>) {
-        let width = self.config.embedding_length;
-        let norms_sums = self.config.architecture.norm_places == NormPlaces::Sums;
-        let Scratch { stream, branch, .. } = &mut *self.scratch;
-        let Some(norm) = norm.filter(|_| !norms_sums) else {
-            branch.copy_from_slice(stream);
-            return;
-        };
-        for (row, out) in stream.chunks_exact(width).zip(branch.chunks_exact_mut(width)) {
-            norm.apply(row, self.config.norm_epsilon, out);
-        }
-    }
-
-    /// `stream = norm(stream)` where sums are normed
-    fn norm_sum(&mut self, norm: Option<&Norm>) {
-        let norms_sums = self.config.architecture.norm_places == NormPlaces::Sums;
-        if let Some(norm) = norm.filter(|_| norms_sums) {
-            let Scratch { stream, branch, .. } = &mut *self.scratch;
-            norm_in_place(norm, self.config.norm_epsilon, stream, branch);
-        }
-    }
-
-    /// `stream += scale * norm(branch)`
-    fn add_branch(&mut self, norm: Option<&[f32]>) {
-        let Scratch { stream, branch, .. } = &mut *self.scratch;
-        if let Some(weight) = norm {
-            for row in branch.chunks_exact_mut(weight.len()) {
-                rms_norm_in_place(row, weight, self.config.norm_epsilon);
-            }
-        }
-        scale_unless_one(branch, self.config.residual_scale);
-        add(stream, branch);
-    }
-}
-
-impl Expert {
-    /// `gate = activation(gate(x)) * up(x)`, the rows that this instance holds.
-    fn inner(
-        &self,
-        activation: Activation,
-        activations: &mut Activations,
-        gate: &mut [f32],
-        up: &mut [f32],
-    ) {
-        let Some(gate_rows) = &self.gate else {
-            self.up.multiply(activations, gate);
-            gelu(gate);
-            return;
-        };
-        gate_rows.multiply(activations, gate);
-        self.up.multiply(activations, up);
-        match activation {
-            Activation::SiluGated => silu_mul(gate, up),
-            Activation::GeluGated | Activation::Gelu => gelu_mul(gate, up),
-        }
-    }
-}
-
-/// Queries or keys of the heads that this instance holds, `own` of `length`, normed if there is a
-/// norm. `whole` has room for those of all heads.
-fn normed(
-    linear: &Linear,
-    norm: Option<(&Config, &[f32])>,
-    (own, length): (Range<usize>, usize),
-    activations: &mut Activations,
-    whole: &mut [f32],
-    out: &mut [f32],
-) {
-    let Some((config, weight)) = norm else {
-        linear.multiply(activations, out);
-        return;
-    };
-    if config.architecture.query_key_norm == QueryKeyNorm::Heads {
-        linear.multiply(activations, out);
-        for head in out.chunks_exact_mut(config.head_length) {
-            rms_norm_in_place(head, weight, config.norm_epsilon);
-        }
-        return;
-    }
-    let tokens = out.len() / own.len();
-    let whole = &mut whole[..tokens * length];
-    linear.multiply(activations, whole);
-    for (row, out) in whole.chunks_exact_mut(length).zip(out.chunks_exact_mut(own.len())) {
-        rms_norm_in_place(row, weight, config.norm_epsilon);
-        out.copy_from_slice(&row[own.clone()]);
-    }
-}
-
-/// For each token the experts with the largest scores, of equal ones the first; their weights are
-/// the scores' softmax among them.
-fn choose(scores: &mut [f32], sizes: &ExpertsConfig, chosen: &mut [(u32, f32)]) {
-    for (scores, chosen) in scores.chunks_exact_mut(sizes.count).zip(chosen.chunks_mut(sizes.used))
-    {
-        let mut filled = 0;
-        for (expert, score) in (0..).zip(&*scores) {
-            let place = chosen[..filled].partition_point(|(_, other)| *other >= *score);
-            if place < chosen.len() {
-                filled = (filled + 1).min(chosen.len());
-                chosen[place..filled].rotate_right(1);
-                chosen[place] = (expert, *score);
-            }
-        }
-        let weights = &mut scores[..sizes.used];
-        for (weight, (_, score)) in weights.iter_mut().zip(&*chosen) {
-            *weight = *score;
-        }
-        softmax(weights);
-        for ((_, score), weight) in chosen.iter_mut().zip(weights) {
-            *score = *weight;
-        }
-    }
-}
-
-/// Puts rows of `width` one behind another; returns their number.
-fn gather(
-    from: &[f32],
-    width: usize,
-    rows: impl Iterator<Item = usize>,
-    gathered: &mut [f32],
-) -> usize {
-    let mut count = 0;
-    for (row, out) in rows.zip(gathered.chunks_exact_mut(width)) {
-        out.copy_from_slice(&from[row * width..][..width]);
-        count += 1;
-    }
-    count
-}
-
-/// Puts each row of `width` where it belongs.
-fn scatter(rows: &[f32], width: usize, places: &[usize], out: &mut [f32]) {
-    for (row, place) in rows.chunks_exact(width).zip(places) {
-        out[place * width..][..width].copy_from_slice(row);
     }
 }

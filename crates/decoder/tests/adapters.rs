@@ -108,9 +108,13 @@ fn refused_for(architecture: &str, change: impl FnOnce(&mut Writer)) -> Error {
     let file = writer.to_bytes().expect("a GGUF file");
     let models = golden::architectures();
     let base = models.iter().find(|model| model.name == "llama").expect("is there");
-    let (gguf, adapter) = (Gguf::read(&base.file).expect("GGUF"), Gguf::read(&file).expect("GGUF"));
+    refused_by(&base.file, &file)
+}
+
+fn refused_by(base: &[u8], file: &[u8]) -> Error {
+    let (gguf, adapter) = (Gguf::read(&base).expect("GGUF"), Gguf::read(&file).expect("GGUF"));
     let adapters = [Adapter { name: "law", gguf: &adapter, source: &file, scale: 1.0 }];
-    let loaded = Decoder::<Alone>::load_share(&gguf, &base.file, &adapters, OPTIONS, None);
+    let loaded = Decoder::<Alone>::load_share(&gguf, &base, &adapters, OPTIONS, None);
     let Err(error) = loaded else { panic!("was accepted") };
     error
 }
@@ -199,4 +203,24 @@ fn adapters_that_do_not_fit_are_refused_by_name() {
         }),
         &["scale"],
     );
+}
+
+#[test]
+fn embeddings_of_an_encoder_cannot_be_changed() {
+    let models = golden::embeddings();
+    let of_bert = |model: &&golden::EmbeddingModel| {
+        let gguf = Gguf::read(&model.file).expect("GGUF");
+        gguf.metadata.string("general.architecture") == Ok(Some("bert"))
+    };
+    let bert = models.iter().find(of_bert).expect("is there");
+    let gguf = Gguf::read(&bert.file).expect("GGUF");
+    for name in ["token_embd.weight", "token_types.weight", "position_embd.weight"] {
+        let shape = &gguf.tensor(name).expect("is there").dimensions;
+        let rows = shape.get(1).copied().unwrap_or(1);
+        let mut writer = Writer::new();
+        writer.value("general.architecture", "bert");
+        pair(lora(&mut writer), name, [shape[0], 2], [2, rows]);
+        let error = refused_by(&bert.file, &writer.to_bytes().expect("a GGUF file")).to_string();
+        assert!(error.contains(name) && error.contains("cannot be changed"), "{error}");
+    }
 }
