@@ -1,13 +1,14 @@
 //! What a composition takes as its `model`: one model component, or several behind a router.
 
+use std::sync::Arc;
+
+use crate::Component;
 use crate::compose::{ComposeError, Placed, check};
 use crate::interface::{Kind, Role};
 use crate::model::{ModelRecord, model_record};
 use crate::read_at::Range;
 use crate::record::{COMPOSITION_SECTION, Record, RecordError};
 use crate::router::{Routed, router};
-use crate::{Component, ComponentError};
-use std::sync::Arc;
 
 /// One model: a component, or the shards that hold it together.
 #[derive(Debug, Clone)]
@@ -158,8 +159,7 @@ fn open(file: &Component, model: &Sharded) -> Result<Vec<Opened>, ComposeError> 
     for part in record.parts.iter().filter(|part| part.role == Role::Model) {
         let (offset, length) = (part.offset, part.length);
         let range = Range { source: content.clone(), offset, length };
-        let component = Component::from_range(range, &part.name, &part.sha256)
-            .map_err(|error: ComponentError| ComposeError::Component(error))?;
+        let component = Component::from_range(range, &part.name, &part.sha256)?;
         let record = model_record(&component);
         let shard = record.as_ref().and_then(|record| record.shard);
         let found = Found { component, sha256: Some(part.sha256.clone()), record };
