@@ -1,8 +1,11 @@
 //! LoRA adapters against llama.cpp, and those that no model can have.
 #![allow(clippy::expect_used)]
 
+mod member;
+
 use std::sync::Arc;
 
+use member::Member;
 use trefoil_contract::Error;
 use trefoil_decoder::{Adapter, Alone, CacheType, Decoder, Exchange, Options};
 use trefoil_fixtures::Meeting;
@@ -47,29 +50,6 @@ fn logits_are_llama_cpps() {
         println!("{}: {distance:.1e}", model.name);
         let tolerance = if model.name == "phi3-lora" { TOLERANCE_F16 } else { TOLERANCE };
         assert!(distance <= tolerance, "{}: {distance:.1e}", model.name);
-    }
-}
-
-/// One of several instances.
-struct Member {
-    meeting: Arc<Meeting>,
-    rank: usize,
-}
-
-impl Exchange for Member {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-    fn size(&self) -> usize {
-        self.meeting.size()
-    }
-    fn all_gather(&self, part: &[u8]) -> Result<Vec<u8>, Error> {
-        let left = || Error::Other { code: "instance".into(), message: "left".into() };
-        self.meeting.all_gather(self.rank, part).ok_or_else(left)
-    }
-    fn gather(&self, part: &[u8]) -> Result<Vec<u8>, Error> {
-        let all = self.all_gather(part)?;
-        Ok(if self.rank == 0 { all } else { Vec::new() })
     }
 }
 

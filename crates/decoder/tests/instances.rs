@@ -1,11 +1,14 @@
 //! Several instances that compute one model together: the same bits as one.
 #![allow(clippy::expect_used)]
 
+mod member;
+
 use std::cell::Cell;
 use std::sync::Arc;
 
+use member::Member;
 use trefoil_contract::{Error, Result};
-use trefoil_decoder::{CacheType, Decoder, Exchange, Options, agree};
+use trefoil_decoder::{CacheType, Decoder, Options, agree};
 use trefoil_fixtures::{Meeting, TinyLlama, golden, tiny_llama};
 use trefoil_generation::{Forward, Logits, Span};
 use trefoil_gguf::{Gguf, Source, TensorType};
@@ -17,28 +20,6 @@ const TOKENS: [u32; 23] = [
     72, 101, 108, 259, 111, 44, 32, 119, 111, 260, 108, 100, 33, 10, 0, 255, 7, 7, 7, 256, 99, 3,
     250,
 ];
-
-struct Member {
-    meeting: Arc<Meeting>,
-    rank: usize,
-}
-
-impl Exchange for Member {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-    fn size(&self) -> usize {
-        self.meeting.size()
-    }
-    fn all_gather(&self, part: &[u8]) -> Result<Vec<u8>> {
-        let left = || Error::Other { code: "instance".into(), message: "left".into() };
-        self.meeting.all_gather(self.rank, part).ok_or_else(left)
-    }
-    fn gather(&self, part: &[u8]) -> Result<Vec<u8>> {
-        let all = self.all_gather(part)?;
-        Ok(if self.rank == 0 { all } else { Vec::new() })
-    }
-}
 
 /// Counts the bytes that are read.
 struct Counting<'a> {

@@ -1,33 +1,18 @@
 //! What models take of memory, told before they are loaded, and the context that fits.
 #![allow(clippy::expect_used)]
 
+mod member;
+
 use std::sync::Arc;
 
+use member::Member;
 use trefoil_contract::{Error, Result};
-use trefoil_decoder::{CONTEXT_TOKENS_FITTED_MIN, CacheType, Decoder, Exchange, Options, fit};
+use trefoil_decoder::{CONTEXT_TOKENS_FITTED_MIN, CacheType, Decoder, Options, fit};
 use trefoil_fixtures::{Meeting, TinyLlama, golden, tiny_llama};
 use trefoil_generation::{Forward, Logits, Span};
 use trefoil_gguf::{Gguf, TensorType};
 
 const PREFILL_TOKENS: u32 = 32;
-
-/// The one of several instances that loads only.
-struct Loading(Arc<Meeting>, usize);
-
-impl Exchange for Loading {
-    fn rank(&self) -> usize {
-        self.1
-    }
-    fn size(&self) -> usize {
-        self.0.size()
-    }
-    fn all_gather(&self, _: &[u8]) -> Result<Vec<u8>> {
-        Err(Error::Finished)
-    }
-    fn gather(&self, _: &[u8]) -> Result<Vec<u8>> {
-        Err(Error::Finished)
-    }
-}
 
 const OPTIONS: Options =
     Options { context_tokens: 0, sequences_max: 2, kv_cache_type: CacheType::F16 };
@@ -71,7 +56,7 @@ fn weights_are_told_for_every_instance() {
         for size in [2, 3, 7] {
             let meeting = Arc::new(Meeting::new(size));
             for rank in 0..size {
-                let exchange = Loading(Arc::clone(&meeting), rank);
+                let exchange = Member { meeting: Arc::clone(&meeting), rank };
                 let decoder = Decoder::load_share(&gguf, &model.file, &[], OPTIONS, Some(exchange));
                 let held = decoder.expect("a model").weights_bytes();
                 let [short, long] = [64, 128].map(|context_tokens| {
