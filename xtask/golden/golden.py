@@ -299,7 +299,7 @@ def gemma(model):
 GEMMA_NORMS = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
 
 
-def gemma2(model, context=CONTEXT):
+def gemma2(model, context=CONTEXT, **keys):
     model.keys(
         context_length=context,
         attention__key_length=HEAD,
@@ -307,12 +307,13 @@ def gemma2(model, context=CONTEXT):
         attention__sliding_window=10,
         attn_logit_softcapping=20.0,
         final_logit_softcapping=5.0,
+        **keys,
     )
     model.ends(tied=True)
     plain(model, norms=GEMMA_NORMS)
 
 
-def gemma3(model, context=CONTEXT):
+def gemma3(model, context=CONTEXT, **keys):
     model.keys(
         context_length=context,
         attention__key_length=HEAD,
@@ -321,6 +322,7 @@ def gemma3(model, context=CONTEXT):
         rope__freq_base=1000000.0,
         rope__scaling__type="linear",
         rope__scaling__factor=8.0,
+        **keys,
     )
     model.ends(tied=True)
     plain(model, attention={"qk_norm": 1}, norms=GEMMA_NORMS)
@@ -491,6 +493,25 @@ MODELS = {
     "gemma2-window": ("gemma2", 2, lambda model: gemma2(model, LONG_CONTEXT)),
     "gemma3-window": ("gemma3", 7, lambda model: gemma3(model, LONG_CONTEXT)),
     "types-2": ("llama", 1, lambda model: types(model, ["Q2_K", "Q4_K"])),
+    # Windows in blocks that the file names, with a RoPE that it gives them.
+    "gemma2-swa": (
+        "gemma2",
+        4,
+        lambda model: gemma2(
+            model,
+            attention__sliding_window_pattern=[True, True, False, True],
+            rope__freq_base_swa=500.0,
+        ),
+    ),
+    "gemma3-swa": (
+        "gemma3",
+        7,
+        lambda model: gemma3(
+            model,
+            attention__sliding_window_pattern=[True, False, True, True, False, True, True],
+            rope__freq_base_swa=500.0,
+        ),
+    ),
 }
 
 
