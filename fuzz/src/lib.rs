@@ -18,6 +18,7 @@ mod chat_template;
 mod component;
 mod decoder;
 mod gguf;
+mod reference;
 mod remote;
 mod settings_toml;
 mod tokenizer;
@@ -26,6 +27,7 @@ pub use chat_template::chat_template;
 pub use component::component;
 pub use decoder::decoder;
 pub use gguf::gguf;
+pub use reference::reference;
 pub use remote::remote;
 pub use settings_toml::settings_toml;
 pub use tokenizer::tokenizer;
@@ -39,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("component", component),
     ("decoder", decoder),
     ("gguf", gguf),
+    ("reference", reference),
     ("remote", remote),
     ("settings_toml", settings_toml),
     ("tokenizer", tokenizer),

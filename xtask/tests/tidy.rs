@@ -76,6 +76,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "trefoil-fixtures",
             "trefoil-generation",
             "trefoil-gguf",
+            "trefoil-hub",
             "trefoil-remote",
             "trefoil-settings",
             "trefoil-tokenizer",

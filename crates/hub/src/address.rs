@@ -1,7 +1,7 @@
 //! Web addresses, as far as downloads need them.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use ureq::http::Uri;
@@ -9,6 +9,10 @@ use ureq::http::uri::Scheme;
 
 /// Longest address, in bytes: signed ones have about 2,000.
 pub(crate) const ADDRESS_BYTES_MAX: usize = 16 << 10;
+
+/// Longest host, in bytes. DNS has 253 at most; in the cache a port is part of the same name, of
+/// which file systems take 255.
+const HOST_BYTES_MAX: usize = 255 - "_65535".len();
 
 /// An address with the scheme `http` or `https`, a host, and no user name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +29,8 @@ impl Address {
         }
         // What follows `#` is never sent.
         let text = text.split('#').next().unwrap_or_default();
-        let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
+        // `https:x` could be a host and its port.
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
             Some("http" | "https") => {}
             _ => return Err("it does not begin with `https://`".into()),
@@ -36,9 +41,12 @@ impl Address {
             return Err("it contains a user name or password; leave them out".into());
         }
         let host = uri.host().unwrap_or_default();
-        let is_known = |c: char| c.is_ascii_alphanumeric() || "-._[]:".contains(c);
-        if host.is_empty() || !host.chars().all(is_known) {
+        if !is_host(host) {
             return Err("it names no host".into());
+        }
+        let port = authority.strip_prefix(host).and_then(|rest| rest.strip_prefix(':'));
+        if port.is_some_and(|port| !is_port(port)) {
+            return Err("its port is no number up to 65535".into());
         }
         Ok(Address(Arc::new(uri)))
     }
@@ -69,6 +77,13 @@ impl Address {
     pub(crate) fn at(&self, path: &str) -> Result<Self, String> {
         let base = self.0.to_string();
         Address::parse(&format!("{}{path}", base.trim_end_matches('/')))
+    }
+
+    /// The address with another end of its path, query kept; `end` and `other` are encoded.
+    pub(crate) fn with_end(&self, end: &str, other: &str) -> Option<Self> {
+        let start = self.to_string().strip_suffix(end)?.to_owned();
+        let query = self.0.query().map(|query| format!("?{query}")).unwrap_or_default();
+        Address::parse(&format!("{start}{other}{query}")).ok()
     }
 
     /// The host, without a port.
@@ -116,6 +131,25 @@ impl fmt::Display for Address {
         let authority = self.0.authority().map(|it| it.as_str()).unwrap_or_default();
         write!(f, "{scheme}://{authority}{}", self.0.path())
     }
+}
+
+/// Whether a text is a host, that can also be a folder in the cache: a name or an IPv4 address, or
+/// an IPv6 address in brackets.
+pub(crate) fn is_host(text: &str) -> bool {
+    if let Some(address) = text.strip_prefix('[') {
+        return address.strip_suffix(']').is_some_and(|it| it.parse::<Ipv6Addr>().is_ok());
+    }
+    !text.is_empty()
+        && text.len() <= HOST_BYTES_MAX
+        && !text.starts_with('.')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
+/// Whether a text is a port, as one writes it.
+pub(crate) fn is_port(text: &str) -> bool {
+    text.len() <= "65535".len()
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && text.parse::<u16>().is_ok()
 }
 
 /// Whether a host is this machine.
@@ -177,6 +211,15 @@ mod tests {
             "https://me:secret@h/x",
             "https://h/ x",
             "https://h\r\nX: y/",
+            "https:x",
+            "https:8443",
+            "https://h:x/",
+            "https://h:65536/",
+            "https://h:/x",
+            "https://../x",
+            "https://[::1/x",
+            "https://[h]/x",
+            &format!("https://{}/x", "h".repeat(HOST_BYTES_MAX + 1)),
             &format!("https://h/{}", "x".repeat(ADDRESS_BYTES_MAX)),
         ] {
             assert!(Address::parse(text).is_err(), "{text}");

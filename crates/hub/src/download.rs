@@ -358,7 +358,7 @@ fn validator(response: &Response) -> Option<String> {
 }
 
 /// First and last byte and total of `bytes 0-9/10` (RFC 9110, section 14.4).
-fn content_range(header: &str) -> Option<(u64, u64, u64)> {
+pub(crate) fn content_range(header: &str) -> Option<(u64, u64, u64)> {
     let (range, total) = header.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last, total) = (first.parse().ok()?, last.parse().ok()?, total.parse().ok()?);

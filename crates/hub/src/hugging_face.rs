@@ -77,9 +77,21 @@ impl Endpoint<'_> {
         if response.status() != 200 {
             return Err(response.refusal(&document).into());
         }
-        let malformed = |problem| ClientError::Malformed { address: address.clone(), problem };
+        self.read(&document, repository, pick, &address)
+    }
+
+    /// What a repository offers, from the answer of the address that was asked.
+    pub(crate) fn read(
+        &self,
+        document: &[u8],
+        repository: &Repository<'_>,
+        pick: &Pick,
+        asked: &Address,
+    ) -> Result<Offer, PullError> {
+        let Repository { owner, name, revision } = repository;
+        let malformed = |problem| ClientError::Malformed { address: asked.clone(), problem };
         let info: Info =
-            serde_json::from_slice(&document).map_err(|error| malformed(error.to_string()))?;
+            serde_json::from_slice(document).map_err(|error| malformed(error.to_string()))?;
         // The commit goes into addresses; what is none is not used.
         let is_commit =
             |text: &String| text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -121,12 +133,7 @@ pub(crate) fn choose<'a>(paths: &[&'a str], pick: &Pick) -> Result<Vec<String>, 
     if paths.is_empty() {
         return Err("it has no GGUF files".into());
     }
-    let listed = || {
-        let more = paths.len().saturating_sub(LISTED_MAX);
-        let names: Vec<_> = paths.iter().take(LISTED_MAX).map(|it| format!("`{it}`")).collect();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        format!("it has {}{more}", names.join(", "))
-    };
+    let listed = || format!("it has {}", list(paths));
     let path: &str = match pick {
         Pick::File(path) => paths
             .iter()
@@ -139,9 +146,9 @@ pub(crate) fn choose<'a>(paths: &[&'a str], pick: &Pick) -> Result<Vec<String>, 
                 [path] => path,
                 several => {
                     return Err(format!(
-                        "the names of {} files end in `{wanted}` (`{}`); give one of them in full",
+                        "the names of {} files end in `{wanted}` ({}); give one of them in full",
                         several.len(),
-                        several.join("`, `")
+                        list(several)
                     ));
                 }
             }
@@ -157,6 +164,14 @@ pub(crate) fn choose<'a>(paths: &[&'a str], pick: &Pick) -> Result<Vec<String>, 
         }
     };
     whole(path, paths)
+}
+
+/// Paths for an error, not all if they are many.
+fn list(paths: &[&str]) -> String {
+    let more = paths.len().saturating_sub(LISTED_MAX);
+    let names: Vec<_> = paths.iter().take(LISTED_MAX).map(|it| format!("`{it}`")).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names.join(", "))
 }
 
 /// All files of the model that a file belongs to.

@@ -15,6 +15,8 @@ mod digest;
 mod disk;
 mod download;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hugging_face;
 mod lock;
 mod models;

@@ -50,7 +50,7 @@ pub(crate) struct Artifact<'a> {
 }
 
 #[derive(Deserialize)]
-struct Manifest {
+pub(crate) struct Manifest {
     #[serde(default)]
     layers: Vec<Descriptor>,
     /// Of an index.
@@ -69,6 +69,12 @@ struct Descriptor {
     annotations: std::collections::BTreeMap<String, String>,
 }
 
+impl Manifest {
+    pub(crate) fn parse(document: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(document)
+    }
+}
+
 /// A token's answer: the specification names both keys.
 #[derive(Deserialize)]
 struct Token {
@@ -82,25 +88,31 @@ impl Artifact<'_> {
         client: &Client,
         progress: &mut dyn Progress,
     ) -> Result<Offer, PullError> {
-        let mut access = Access { challenge: None, token: None };
+        let mut access = Access::default();
         let (mut manifest, mut digest) =
             self.manifest(client, &mut access, self.version, progress)?;
         if manifest.layers.is_empty()
             && let Some(first) = manifest.manifests.first()
         {
             // One model for all platforms: they would differ in what a model does not have.
-            let version = first.digest.clone();
+            let version = format!("sha256:{}", self.digest(first)?);
             (manifest, digest) = self.manifest(client, &mut access, &version, progress)?;
         }
+        let files = self.files(&manifest, &access)?;
+        Ok(Offer { files, revision: Some(format!("sha256:{digest}")), license: None })
+    }
+
+    /// The files of a manifest.
+    pub(crate) fn files(
+        &self,
+        manifest: &Manifest,
+        access: &Access,
+    ) -> Result<Vec<RemoteFile>, PullError> {
         let layers = model_layers(&manifest.layers)
             .map_err(|problem| PullError::NoFile { place: self.to_string(), problem })?;
         let names = file_names(&layers);
         let file = |(name, layer): (String, &&Descriptor)| {
-            let sha256 = layer.digest.strip_prefix("sha256:").and_then(Digest::parse);
-            let sha256 = sha256.ok_or_else(|| PullError::NoFile {
-                place: self.to_string(),
-                problem: format!("its digest `{}` is no SHA-256", short(&layer.digest)),
-            })?;
+            let sha256 = self.digest(layer)?;
             let address = self.at(&format!("blobs/sha256:{sha256}"))?;
             let mut file = RemoteFile::new(name, address);
             file.size = Some(layer.size);
@@ -109,9 +121,17 @@ impl Artifact<'_> {
             file.challenge = access.challenge.clone();
             Ok(file)
         };
-        let files: Vec<RemoteFile> =
-            names.into_iter().zip(&layers).map(file).collect::<Result<_, PullError>>()?;
-        Ok(Offer { files, revision: Some(format!("sha256:{digest}")), license: None })
+        names.into_iter().zip(&layers).map(file).collect()
+    }
+
+    /// The digest by which something can be asked for; a registry's other texts stay out of
+    /// addresses.
+    fn digest(&self, descriptor: &Descriptor) -> Result<Digest, PullError> {
+        let digest = descriptor.digest.strip_prefix("sha256:").and_then(Digest::parse);
+        digest.ok_or_else(|| PullError::NoFile {
+            place: self.to_string(),
+            problem: format!("its digest `{}` is no SHA-256", short(&descriptor.digest)),
+        })
     }
 
     /// A manifest and its digest.
@@ -138,7 +158,7 @@ impl Artifact<'_> {
             let problem = format!("the manifest has the SHA-256 {digest}, {wanted} was wanted");
             return Err(malformed(problem).into());
         }
-        let manifest = serde_json::from_slice(&document);
+        let manifest = Manifest::parse(&document);
         Ok((manifest.map_err(|error| malformed(error.to_string()))?, digest))
     }
 
@@ -183,7 +203,8 @@ impl std::fmt::Display for Artifact<'_> {
 }
 
 /// What the registry wants before it gives anything.
-struct Access {
+#[derive(Default)]
+pub(crate) struct Access {
     challenge: Option<Challenge>,
     token: Option<String>,
 }
@@ -225,6 +246,17 @@ impl Challenge {
         client: &Client,
         progress: &mut dyn Progress,
     ) -> Result<String, ClientError> {
+        let address = self.address()?;
+        let (response, document) = client.document(&Request::document(&address), progress)?;
+        if response.status() != 200 {
+            return Err(response.refusal(&document));
+        }
+        let malformed = || ClientError::Malformed { address, problem: "it gives no token".into() };
+        token(&document).ok_or_else(malformed)
+    }
+
+    /// Where the token is.
+    pub(crate) fn address(&self) -> Result<Address, ClientError> {
         let mut text = self.realm.clone();
         for (name, value) in [("service", &self.service), ("scope", &self.scope)] {
             if let Some(value) = value {
@@ -240,17 +272,18 @@ impl Challenge {
                 problem: "it is not encrypted, but the registry is".into(),
             });
         }
-        let (response, document) = client.document(&Request::document(&address), progress)?;
-        if response.status() != 200 {
-            return Err(response.refusal(&document));
-        }
-        let is_token = |text: &String| {
-            text.len() <= TOKEN_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic())
-        };
-        let token: Option<Token> = serde_json::from_slice(&document).ok();
-        let token = token.and_then(|it| it.token.or(it.access_token)).filter(is_token);
-        token.ok_or_else(|| ClientError::Malformed { address, problem: "it gives no token".into() })
+        Ok(address)
     }
+}
+
+/// The token in an answer, if it can be one: it goes into a header.
+pub(crate) fn token(document: &[u8]) -> Option<String> {
+    let is_token = |text: &String| {
+        (1..=TOKEN_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let token: Token = serde_json::from_slice(document).ok()?;
+    token.token.or(token.access_token).filter(is_token)
 }
 
 /// The layers that are the model: by their media type, else by their name, else the largest.

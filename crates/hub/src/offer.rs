@@ -54,19 +54,18 @@ pub(crate) fn of_address(address: &Address) -> Result<Vec<RemoteFile>, String> {
     let Some(split) = SplitName::parse(&name) else {
         return Ok(vec![RemoteFile::new(name, address.clone())]);
     };
-    let full = address.full();
+    let end = end(&name);
     let of_name = |other: String| {
-        let other_last = last.replacen(&number(&split), &number(&SplitName::parse(&other)?), 1);
-        let place = full.rfind(last)?;
-        let text = format!("{}{other_last}{}", &full[..place], &full[place + last.len()..]);
-        Some(RemoteFile::new(other, Address::parse(&text).ok()?))
+        let address = address.with_end(end, self::end(&other))?;
+        Some(RemoteFile::new(other, address))
     };
     let files: Option<Vec<_>> = split.all().map(of_name).collect();
     files.ok_or_else(|| format!("`{address}` is one of several files; the others have no address"))
 }
 
-fn number(split: &SplitName<'_>) -> String {
-    format!("-{:05}-of-{:05}", split.number, split.count)
+/// What differs between the names of the files of a split model.
+fn end(name: &str) -> &str {
+    &name[name.len() - "-00001-of-00003.gguf".len()..]
 }
 
 #[cfg(test)]
@@ -99,5 +98,15 @@ mod tests {
                 ("m-00002-of-00002.gguf".into(), "https://h/m-00002-of-00002.gguf?t=1".into()),
             ] as [(String, String); 2]
         );
+        // The name may stand in the query as well, and in itself.
+        let twice =
+            "https://h/a-00001-of-00002-00001-of-00002.gguf?x=a-00001-of-00002-00001-of-00002.gguf";
+        assert_eq!(
+            names(twice)[1].1,
+            "https://h/a-00001-of-00002-00002-of-00002.gguf?x=a-00001-of-00002-00001-of-00002.gguf"
+        );
+        let encoded = Address::parse("https://h/m%2D00001-of-00002.gguf").expect("valid");
+        let error = of_address(&encoded).expect_err("it cannot be changed");
+        assert!(error.contains("no address"), "{error}");
     }
 }

@@ -58,7 +58,12 @@ impl Record {
         let mut text = String::new();
         let file = File::open(Self::path(first)).ok()?;
         file.take(RECORD_BYTES_MAX).read_to_string(&mut text).ok()?;
-        let record: Record = serde_json::from_str(&text).ok()?;
+        Self::parse(&text)
+    }
+
+    /// A record from its text; `None` if it is not one of ours.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let record: Record = serde_json::from_str(text).ok()?;
         let are_names = record.files.iter().all(|file| is_gguf_path(&file.name));
         (record.version == VERSION && !record.files.is_empty() && are_names).then_some(record)
     }

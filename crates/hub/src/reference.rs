@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::address::{Address, decode_path, is_loopback};
+use crate::address::{Address, decode_path, is_host, is_loopback, is_port};
 use crate::digest::Digest;
 use crate::offer::of_address;
 use trefoil_gguf::SplitName;
@@ -14,6 +14,9 @@ const REFERENCE_BYTES_MAX: usize = 16 << 10;
 /// Longest piece of a path that a reference or a server names, in bytes: what file systems take,
 /// less what we append.
 pub(crate) const NAME_BYTES_MAX: usize = 255 - ".partial.json.new".len();
+
+/// Longest tag, in bytes, by the OCI distribution specification.
+const TAG_BYTES_MAX: usize = 128;
 
 /// Most folders around a file in a repository.
 const FOLDERS_MAX: usize = 8;
@@ -117,7 +120,8 @@ impl Reference {
             }
             Reference::Oci { registry, repository, version } => {
                 let registry = registry.replace([':', '[', ']'], "_");
-                let version = version.replace(':', "_");
+                // No tag has a `+`.
+                let version = version.replace(':', "+");
                 let mut folder: PathBuf = ["oci", &registry].iter().collect();
                 folder.extend(repository.split('/'));
                 folder.join(format!("@{version}"))
@@ -190,7 +194,9 @@ fn hugging_face(text: &str) -> Option<Reference> {
         Some(_) => return None,
     };
     let are_names = [owner, repository].into_iter().chain(revision).all(is_plain);
-    are_names.then(|| Reference::HuggingFace {
+    // In the cache they are one name, with an `@` between them.
+    let length = repository.len() + revision.map_or(0, |it| 1 + it.len());
+    (are_names && length <= NAME_BYTES_MAX).then(|| Reference::HuggingFace {
         owner: owner.into(),
         repository: repository.into(),
         revision: revision.map(Into::into),
@@ -223,20 +229,19 @@ fn oci(text: &str) -> Option<Reference> {
             (repository, format!("sha256:{}", Digest::parse(hex)?))
         }
         None => match rest.split_once(':') {
+            Some((_, tag)) if !is_plain(tag) || tag.len() > TAG_BYTES_MAX => return None,
             Some((repository, tag)) => (repository, tag.to_owned()),
             None => (rest, "latest".to_owned()),
         },
     };
     let (host, port) = host_and_port(registry);
-    let is_host = !host.is_empty()
-        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-[]:".contains(&byte))
-        && port.is_none_or(|port| port.parse::<u16>().is_ok());
+    // An underscore stands in the cache for what no folder's name should have.
+    let is_host = is_host(host) && !host.contains('_') && port.is_none_or(is_port);
     // A registry is told from a namespace as Docker does.
     let is_registry = host.contains(['.', '[']) || port.is_some() || host == "localhost";
     let pieces: Vec<&str> = repository.split('/').collect();
     let is_repository = pieces.len() <= FOLDERS_MAX && pieces.iter().all(|it| is_plain(it));
-    let is_version = version.contains(':') || (is_plain(&version) && version.len() <= 128);
-    (is_host && is_registry && is_repository && is_version).then(|| Reference::Oci {
+    (is_host && is_registry && is_repository).then(|| Reference::Oci {
         registry: registry.into(),
         repository: repository.into(),
         version,
@@ -329,6 +334,14 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_that_looks_like_a_digest_is_another_artifact() {
+        let hex = "0".repeat(64);
+        let digest = parse(&format!("oci:r.example/m@sha256:{hex}"));
+        let tag = parse(&format!("oci:r.example/m:sha256_{hex}"));
+        assert_ne!(digest.folder(), tag.folder());
+    }
+
+    #[test]
     fn what_could_leave_the_cache_is_refused() {
         for text in [
             "hf:",
@@ -352,15 +365,22 @@ mod tests {
             "oci:library/m",
             "oci:h.x/../m:t",
             "oci:h.x/m:../t",
+            "oci:h.x/m:t:/../../../t",
             "oci:h.x/m@md5:00",
             "oci:h.x:port/m:t",
             "oci:h.x/m@sha256:00",
+            "oci:../m:t",
+            "oci:h.x:+80/m:t",
+            "oci:h.x:000080/m:t",
+            "oci:[x]/m:t",
             "https://",
             "https://a:b@h/m.gguf",
         ] {
             assert!(Reference::parse(text).is_err(), "{text}");
         }
         assert!(Reference::parse(&format!("hf:o/{}", "r".repeat(300))).is_err());
+        let half = "r".repeat(200);
+        assert!(Reference::parse(&format!("hf:o/{half}@{half}")).is_err());
         for text in ["smollm2", "gemma3:270m", "file:x.gguf", "C:\\x.gguf", "./m.gguf"] {
             assert_eq!(Reference::parse(text), Ok(None), "{text}");
         }
