@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use trefoil_compose::{Change, Changes, Parts, Record, Role, cache_key, compose, recompose};
 use trefoil_host::sha256_of_bytes;
 
+use crate::adapters::AdapterFlags;
 use crate::instances::Instances;
 use crate::parts::{self, ConfigurationFlags, Engine, ModelSource};
 use crate::session::Session;
@@ -14,6 +15,7 @@ use crate::terminal::Meter;
 /// What a command needs.
 pub(crate) struct Wanted<'a> {
     pub(crate) model: &'a ModelSource,
+    pub(crate) adapters: &'a AdapterFlags,
     /// As the user says; otherwise a composition keeps its own, and a model gets the default.
     pub(crate) engine: Option<Engine>,
     pub(crate) default_engine: Engine,
@@ -27,7 +29,10 @@ impl Wanted<'_> {
     /// The file to run: found in the cache, made there, or the user's own if it is right as it is.
     pub(crate) fn prepare(&self, session: &Session) -> Result<PathBuf> {
         match self.model {
-            ModelSource::Composition(path) => self.change(path, session),
+            ModelSource::Composition(path) => {
+                self.adapters.must_be_none(path)?;
+                self.change(path, session)
+            }
             _ => self.make(session),
         }
     }
@@ -44,6 +49,7 @@ impl Wanted<'_> {
             env!("CARGO_PKG_VERSION"),
             &engine.digest(session)?,
             &self.model.digest(session)?,
+            &self.adapters.digest(session)?,
             &configuration,
             &collective,
             &app,
@@ -54,7 +60,7 @@ impl Wanted<'_> {
         }
         let parts = Parts {
             engine: engine.component()?,
-            model: self.model.models(session)?,
+            model: self.adapters.join(self.model.models(session)?, session)?,
             configuration: self.configuration.component()?,
             collective: if solo { Some(parts::collective()?) } else { None },
             app: if self.chat { Some(parts::app("chat")?) } else { None },

@@ -1,5 +1,6 @@
 //! The `trefoil` command: makes, runs and looks into compositions of engine, model and app.
 
+mod adapters;
 mod bench;
 mod commands;
 mod composition;

@@ -10,6 +10,7 @@ use trefoil_compose::{Component, Model, Models, PackOptions, Role, model_files};
 use trefoil_contract::Setting;
 use trefoil_host::{Sha256Hex, sha256_of_bytes, sha256_of_file};
 
+use crate::adapters::AdapterFlags;
 use crate::hub;
 use crate::remote::RemoteFlags;
 use crate::session::Session;
@@ -241,34 +242,32 @@ impl ModelSource {
 /// The models that `--model` names, each with another name of its own if that stands in front.
 pub(crate) fn models(
     texts: &[String],
-    adapters: &[String],
+    adapters: &AdapterFlags,
     remote: &RemoteFlags,
     session: &Session,
 ) -> Result<Models> {
-    let one = |(option, text): (&str, &String)| {
+    let one = |text: &String| {
         let (name, path) = named(text);
         let models = match remote.model(path)? {
             Some(remote) => remote.component(session)?.into(),
             None => ModelSource::find(path, session)?.models(session)?,
         };
-        match (option, models.is_adapter()) {
-            ("--model", Some(true)) => bail!("`{path}` is an adapter: give it as `--adapter`"),
-            ("--adapter", Some(false)) => bail!("`{path}` is no adapter: give it as `--model`"),
-            _ => {}
+        if models.is_adapter() == Some(true) {
+            bail!("`{path}` is an adapter: give it as `--adapter`");
         }
         Ok(match name {
             Some(name) => models.named(name),
             None => models,
         })
     };
-    let models = texts.iter().map(|text| ("--model", text));
-    let mut all = models.chain(adapters.iter().map(|text| ("--adapter", text))).map(one);
+    let mut all = texts.iter().map(one);
     let first = all.next().context("`--model` says what to compose")??;
-    all.try_fold(first, |all, next| Ok(all.and(next?)))
+    let models = all.try_fold(first, |all, next| Ok::<_, anyhow::Error>(all.and(next?)))?;
+    adapters.join(models, session)
 }
 
 /// Takes `NAME=` off, unless the whole is a file.
-fn named(text: &str) -> (Option<&str>, &str) {
+pub(crate) fn named(text: &str) -> (Option<&str>, &str) {
     let is_name = |name: &str| {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         !name.is_empty() && name.chars().all(allowed)

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use trefoil_contract::Error;
 use trefoil_host::{CallError, Inference, RunOptions};
 
+use crate::adapters::AdapterFlags;
 use crate::composition::Wanted;
 use crate::exit;
 use crate::fields::{Fields, invalid};
@@ -32,6 +33,8 @@ pub(crate) struct WindowFlags {
     /// Which model, where there are several
     #[arg(long = "model", id = "model-name", value_name = "NAME")]
     name: Option<String>,
+    #[command(flatten)]
+    adapters: AdapterFlags,
     /// `cpu`, `cpu-relaxed`, or an engine component [default: cpu; a composition keeps its own]
     #[arg(long, value_name = "ENGINE")]
     engine: Option<String>,
@@ -98,6 +101,7 @@ impl WindowFlags {
         let model = ModelSource::find(&self.model, session)?;
         let wanted = Wanted {
             model: &model,
+            adapters: &self.adapters,
             engine: self.engine.as_deref().map(Engine::from),
             default_engine: Engine::Cpu,
             configuration: &self.configuration,

@@ -142,6 +142,10 @@ fn an_adapter_changes_the_model_as_the_setting_says() {
     let changed = of("out.wasm", &["--adapters", &format!("law={}", adapter.scale)]);
     assert_eq!(of("out.wasm", &["--adapters", "law=0.75", "--instances", "2"]), changed);
     assert_ne!(of("out.wasm", &[]), changed, "the scale is 1 unless said");
+    let bare = ["--adapter", "law.gguf", "--adapters", "law=0.75"];
+    assert_eq!(of("base.gguf", &bare), changed);
+    let named = ["--adapter", "m=law.gguf", "--adapters", "m=0.75", "--instances", "2"];
+    assert_eq!(of("base.gguf", &named), changed);
 
     // The last place is the end of the prompt: llama.cpp's logits, in our order.
     let expected = adapter.base.golden.logits.last().expect("has places");
@@ -154,6 +158,15 @@ fn an_adapter_changes_the_model_as_the_setting_says() {
     place
         .run(&["logits", "out.wasm", "-p", "x", "--adapters", "medicine"])
         .failed(1, &["medicine", "`law`"]);
+    place
+        .run(&["logits", "out.wasm", "-p", "x", "--adapter", "law.gguf"])
+        .failed(1, &["`out.wasm` is a finished composition", "compose --model MODEL"]);
+    place
+        .run(&["logits", "base.gguf", "-p", "x", "--adapter", "base.gguf"])
+        .failed(1, &["base.gguf", "no adapter"]);
+    let chat = ["chat", "base.gguf", "--raw", "-p", "x", "-n", "4", "--temperature", "0"];
+    let with = |flags: &[&str]| place.run(&[&chat, flags].concat()).text();
+    assert_ne!(with(&["--adapter", "law.gguf"]), with(&[]));
     place
         .run(&["compose", "--model", "law.gguf", "-o", "none.wasm"])
         .failed(1, &["law.gguf", "--adapter"]);

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use trefoil_contract::{Setting, TokenizeOptions, Value};
 use trefoil_host::{Gauges, Inference, Program, RunOptions};
 
+use crate::adapters::AdapterFlags;
 use crate::bench::machine;
 use crate::bench::report::{Report, Series};
 use crate::bench::speed::Bench;
@@ -46,6 +47,8 @@ pub(crate) struct Arguments {
     /// Do not measure the time from the start of a process to its first token
     #[arg(long)]
     no_first_token: bool,
+    #[command(flatten)]
+    adapters: AdapterFlags,
     /// `cpu`, `cpu-relaxed`, or an engine component [default: cpu-relaxed; a composition keeps its
     /// own]
     #[arg(long, value_name = "ENGINE")]
@@ -81,6 +84,7 @@ impl Arguments {
         let model = ModelSource::find(&self.model, session)?;
         let wanted = Wanted {
             model: &model,
+            adapters: &self.adapters,
             engine: self.engine.as_deref().map(Engine::from),
             default_engine: Engine::CpuRelaxed,
             configuration: &self.configuration,
@@ -235,6 +239,7 @@ impl Arguments {
             if let Some(engine) = &self.engine {
                 command.args(["--engine", engine]);
             }
+            command.args(self.adapters.to_arguments());
             command.args(self.configuration.to_arguments());
             let start = Instant::now();
             let mut child = command

@@ -2,6 +2,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::adapters::AdapterFlags;
 use crate::commands::run::Job;
 use crate::composition::Wanted;
 use crate::flags::{GuestFlags, RequestSettings};
@@ -32,6 +33,8 @@ pub(crate) struct Arguments {
     /// Which model, where the file contains several
     #[arg(long = "model", id = "model-name", value_name = "NAME")]
     name: Option<String>,
+    #[command(flatten)]
+    adapters: AdapterFlags,
     /// `cpu`, `cpu-relaxed`, or an engine component [default: cpu-relaxed; a composition keeps its
     /// own]
     #[arg(long, value_name = "ENGINE")]
@@ -53,6 +56,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
     let model = ModelSource::find(&arguments.model, session)?;
     let wanted = Wanted {
         model: &model,
+        adapters: &arguments.adapters,
         engine: arguments.engine.as_deref().map(Engine::from),
         default_engine: Engine::CpuRelaxed,
         configuration: &arguments.configuration,

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use trefoil_compose::Parts;
 
+use crate::adapters::AdapterFlags;
 use crate::exit;
 use crate::parts::{self, ConfigurationFlags, Engine};
 use crate::remote::RemoteFlags;
@@ -21,10 +22,8 @@ pub(crate) struct Arguments {
     /// default; NAME= in front gives a model another name than its own
     #[arg(long = "model", required = true, value_name = "[NAME=]MODEL")]
     models: Vec<String>,
-    /// A LoRA adapter: a .gguf file, or a component that `pack` made of one. It changes the model,
-    /// unless the setting `adapters` says otherwise; several times for several
-    #[arg(long = "adapter", value_name = "[NAME=]ADAPTER")]
-    adapters: Vec<String>,
+    #[command(flatten)]
+    adapters: AdapterFlags,
     #[command(flatten)]
     remote: RemoteFlags,
     #[command(flatten)]
