@@ -1,12 +1,16 @@
-"""Measures llama.cpp on a GGUF file: llama.py MODEL THREADS [--tests TESTS] [--prompt-ids IDS].
+"""Measures llama.cpp on a GGUF file.
 
-Prints JSON as `trefoil bench --json` does. With --prompt-ids (comma-separated) it prints the ids of
-48 tokens at temperature 0 instead. Times do not include the start of Python.
+llama.py MODEL THREADS [--tests TESTS] [--repetitions N] [--prompt-ids IDS]
+
+Prints JSON as `trefoil bench --json` does: of several repetitions the median. With --prompt-ids
+(comma-separated) it prints the ids of 48 tokens at temperature 0 instead. Times do not include the
+start of Python.
 """
 
 import argparse
 import ctypes
 import json
+import statistics
 import time
 
 import llama_cpp as ll
@@ -107,6 +111,7 @@ def main():
     parser.add_argument("threads", type=int)
     parser.add_argument("--flash", action="store_true")
     parser.add_argument("--tests", default="pp128,pp512,tg128,tg128@2048")
+    parser.add_argument("--repetitions", type=int, default=1)
     parser.add_argument("--prompt-ids")
     arguments = parser.parse_args()
     ll.llama_log_set(SILENCE, ctypes.c_void_p(0))
@@ -126,7 +131,12 @@ def main():
     first_token_ms = (session.load_s + time.perf_counter() - start) * 1e3
     prefill(session, 16)
     results = [
-        {"test": test, "tokens_per_s": speed(session, test)}
+        {
+            "test": test,
+            "tokens_per_s": statistics.median(
+                speed(session, test) for _ in range(arguments.repetitions)
+            ),
+        }
         for test in arguments.tests.split(",")
     ]
     print(
