@@ -27,6 +27,9 @@ impl Address {
         if text.len() > ADDRESS_BYTES_MAX {
             return Err(format!("it is longer than {ADDRESS_BYTES_MAX} bytes"));
         }
+        if text.contains(char::is_control) {
+            return Err("it contains a control character".into());
+        }
         // What follows `#` is never sent.
         let text = text.split('#').next().unwrap_or_default();
         // `https:x` could be a host and its port.
@@ -210,6 +213,7 @@ mod tests {
             "https:///x",
             "https://me:secret@h/x",
             "https://h/ x",
+            "https://h/x?a\u{8b}b",
             "https://h\r\nX: y/",
             "https:x",
             "https:8443",
