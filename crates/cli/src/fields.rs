@@ -38,6 +38,13 @@ impl Fields {
         self.typed(key, "a whole number from 0 on", Value::as_u64)
     }
 
+    /// What a `u32` holds.
+    pub(crate) fn number(&mut self, key: &str) -> Result<Option<u32>> {
+        self.typed(key, "a whole number from 0 to 4294967295", |value| {
+            value.as_u64().and_then(|number| u32::try_from(number).ok())
+        })
+    }
+
     pub(crate) fn string(&mut self, key: &str) -> Result<Option<String>> {
         self.typed(key, "a text", |value| value.as_str().map(str::to_owned))
     }

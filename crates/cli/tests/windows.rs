@@ -72,6 +72,38 @@ fn a_greedy_generation_is_the_same_every_time() {
 }
 
 #[test]
+fn log_probabilities_of_an_answer_are_printed_for_programs() {
+    let place = Place::with_model();
+    let run = ["generate", "tiny.gguf", "-p", "hello", "--raw", "--temperature", "0", "-n", "5"];
+    let flags = ["--log-probabilities", "2"];
+    let json = place.run(&[&run[..], &flags, &["--json"]].concat()).json();
+    let choices = json["log_probabilities"].as_array().expect("a list");
+    let ids: Vec<_> = choices.iter().map(|choice| choice["id"].clone()).collect();
+    assert_eq!(json["ids"], json!(ids));
+    assert_eq!(ids.len(), 5);
+    for choice in choices {
+        // At temperature 0 the likeliest is chosen.
+        let top = choice["top"].as_array().expect("a list");
+        assert_eq!(top.len(), 2);
+        for key in ["id", "text", "log_probability"] {
+            assert_eq!(choice[key], top[0][key]);
+        }
+        let [first, second] = [0, 1].map(|place| top[place]["log_probability"].as_f64());
+        assert!(second <= first && first < Some(0.0), "{choice}");
+    }
+    let line = json!({ "prompt": "hello", "raw": true, "temperature": 0, "max_tokens": 5,
+        "log_probabilities": 2 });
+    let answer =
+        place.run_with_input(&["generate", "tiny.gguf", "--jsonl"], format!("{line}").as_bytes());
+    assert_eq!(answer.json_lines(), [json.clone()]);
+    let plain = place.run(&[&run[..], &["--json"]].concat()).json();
+    assert_eq!((&plain["ids"], &plain["log_probabilities"]), (&json["ids"], &Value::Null));
+    place.run(&[&run[..], &flags].concat()).failed(2, &["--json"]);
+    let many = ["--log-probabilities", "33", "--json"];
+    place.run(&[&run[..], &many].concat()).failed(1, &["33", "at most 32"]);
+}
+
+#[test]
 fn settings_of_the_model_come_from_flags_and_toml() {
     let place = Place::with_model();
     place.write("c.toml", b"context-tokens = 16\n");

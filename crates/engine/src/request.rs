@@ -14,13 +14,21 @@ pub struct Request {
     prompt: Prompt,
     settings: Vec<Setting>,
     logit_bias: Vec<(u32, f32)>,
+    log_probabilities: Option<u32>,
     unsupported: Option<String>,
 }
 
 impl Request {
     /// Begins a request.
     pub fn new(model: Rc<Model>, prompt: Prompt) -> Request {
-        Request { model, prompt, settings: Vec::new(), logit_bias: Vec::new(), unsupported: None }
+        Request {
+            model,
+            prompt,
+            settings: Vec::new(),
+            logit_bias: Vec::new(),
+            log_probabilities: None,
+            unsupported: None,
+        }
     }
 
     /// Any setting of the table; a later value replaces an earlier one.
@@ -40,9 +48,9 @@ impl Request {
         self.logit_bias = biases;
     }
 
-    /// Log probabilities of the chosen and the likeliest tokens.
-    pub fn set_log_probabilities(&mut self, _top: u32) {
-        self.refuse("log probabilities of a generation; `score` gives those of a given text");
+    /// Reports log probabilities: of the chosen token and so many likeliest.
+    pub fn set_log_probabilities(&mut self, top: u32) {
+        self.log_probabilities = Some(top);
     }
 
     /// Number of answers.
@@ -84,7 +92,11 @@ impl Request {
         let mut settings = self.model.settings.clone();
         settings.apply(&self.settings, Scope::Request, SETTINGS_PREFIX)?;
         let tokens = tokens(&self.model, self.prompt)?;
-        let options = GenerationOptions { logit_bias: self.logit_bias, choice: 0 };
+        let options = GenerationOptions {
+            logit_bias: self.logit_bias,
+            choice: 0,
+            log_probabilities: self.log_probabilities,
+        };
         let id = self.model.generations.borrow_mut().start(tokens, &settings.request, &options)?;
         Ok(Generation { model: self.model, id })
     }

@@ -23,6 +23,7 @@
 
 mod forward;
 mod generations;
+mod log_probabilities;
 mod pooling;
 mod sampler;
 mod template;

@@ -48,6 +48,15 @@ pub enum CallError {
 /// A generation under way. Give it to [`Inference::cancel`] to free its place before the end.
 pub struct Generation(ResourceAny);
 
+/// What a request may have beside settings.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RequestOptions {
+    /// Added to the logits of single tokens.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Reports log probabilities: of the chosen token and so many likeliest.
+    pub log_probabilities: Option<u32>,
+}
+
 type CallResult<T> = Result<T, CallError>;
 
 impl Inference {
@@ -172,19 +181,20 @@ impl Inference {
     /// # Errors
     /// As the contract's `start`.
     pub fn generate(&mut self, prompt: Prompt, settings: &[Setting]) -> CallResult<Generation> {
-        self.generate_biased(prompt, settings, &[])
+        self.generate_with(prompt, settings, &RequestOptions::default())
     }
 
-    /// As [`Inference::generate`], with `bias` added to the logits of single tokens.
+    /// As [`Inference::generate`], with what is no setting.
     ///
     /// # Errors
     /// As the contract's `start`.
-    pub fn generate_biased(
+    pub fn generate_with(
         &mut self,
         prompt: Prompt,
         settings: &[Setting],
-        bias: &[(u32, f32)],
+        options: &RequestOptions,
     ) -> CallResult<Generation> {
+        let RequestOptions { logit_bias, log_probabilities } = options;
         let interface = self.plug_in.trefoil_llm_inference();
         let prompt = convert::prompt(prompt);
         let request = interface.model().call_request(&mut self.store, self.model, &prompt);
@@ -195,9 +205,14 @@ impl Inference {
                 interface.request().call_set(&mut self.store, request, &convert::setting(setting));
             self.settle(set)?;
         }
-        if !bias.is_empty() {
+        if !logit_bias.is_empty() {
             let interface = self.plug_in.trefoil_llm_inference();
-            let set = interface.request().call_set_logit_bias(&mut self.store, request, bias);
+            let set = interface.request().call_set_logit_bias(&mut self.store, request, logit_bias);
+            self.settle(set)?;
+        }
+        if let Some(top) = *log_probabilities {
+            let interface = self.plug_in.trefoil_llm_inference();
+            let set = interface.request().call_set_log_probabilities(&mut self.store, request, top);
             self.settle(set)?;
         }
         let interface = self.plug_in.trefoil_llm_inference();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use trefoil_contract::{Error, Event, Prompt, Setting, Value};
-use trefoil_host::{CallError, Generation, Inference};
+use trefoil_host::{CallError, Generation, Inference, RequestOptions};
 
 use super::test::Test;
 
@@ -96,9 +96,10 @@ impl Bench {
             Setting::new("max-tokens", Value::Integer(0)),
         ];
         // A token that ends the answer would end the measurement.
-        let never: Vec<_> =
+        let logit_bias =
             self.end_of_generation.iter().map(|token| (*token, f32::NEG_INFINITY)).collect();
-        self.inference.generate_biased(Prompt::Tokens(prompt), &settings, &never)
+        let options = RequestOptions { logit_bias, ..RequestOptions::default() };
+        self.inference.generate_with(Prompt::Tokens(prompt), &settings, &options)
     }
 
     fn prompt(&mut self, tokens: u32) -> Vec<u32> {

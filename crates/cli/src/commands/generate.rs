@@ -2,8 +2,11 @@ use std::convert::Infallible;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use trefoil_contract::{Conversation, Error, Event, FinishReason, Message, Prompt, Setting, Usage};
-use trefoil_host::{CallError, Inference};
+use trefoil_contract::{
+    Conversation, Error, Event, FinishReason, Message, Prompt, Setting, TokenChoice,
+    TokenProbability, Usage,
+};
+use trefoil_host::{CallError, Inference, RequestOptions};
 
 use crate::exit::UsageError;
 use crate::fields::{Fields, invalid, json_text};
@@ -14,8 +17,9 @@ use crate::window::{Window, WindowFlags, input};
 
 /// Generate text and show its tokens
 ///
-/// JSON: `ids`, `text`, `finish_reason`, `usage`. JSON lines: `prompt` (with `raw`, `system`),
-/// `tokens`, or `messages` (with `tools`, `variables`), and the settings.
+/// JSON: `ids`, `text`, `finish_reason`, `usage`, and, where they are asked for, `log_probabilities`.
+/// JSON lines: `prompt` (with `raw`, `system`), `tokens`, or `messages` (with `tools`, `variables`),
+/// `log_probabilities`, and the settings.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -29,15 +33,23 @@ pub(crate) struct Arguments {
     /// System message
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     system: Option<String>,
+    /// Also print each token's log probability, and those of so many likeliest tokens at its place;
+    /// with --json or --jsonl
+    #[arg(long, value_name = "NUMBER")]
+    log_probabilities: Option<u32>,
     #[command(flatten)]
     settings: RequestSettings,
 }
 
-const KNOWN: &str = "`prompt`, `raw`, `system`, `tokens`, `messages`, `tools`, `variables`, and \
-                     the settings of a request";
+const KNOWN: &str = "`prompt`, `raw`, `system`, `tokens`, `messages`, `tools`, `variables`, \
+                     `log_probabilities`, and the settings of a request";
 
 impl Window for Arguments {
     fn request(&self) -> Result<Value> {
+        if self.log_probabilities.is_some() && !self.window.is_json() {
+            let text = "log probabilities are for programs: add `--json`";
+            return Err(UsageError(text.into()).into());
+        }
         let prompt = match self.prompt.as_deref() {
             Some("-") => input(None)?,
             Some(prompt) => prompt.as_bytes().to_vec(),
@@ -79,9 +91,11 @@ impl Arguments {
         let prompt = self.prompt_of(&mut request)?;
         let mut settings = self.settings.0.clone();
         override_by(&mut settings, request.settings()?);
+        let log_probabilities = request.number("log_probabilities")?.or(self.log_probabilities);
         request.finish(KNOWN)?;
-        let generation = inference.generate(prompt, &settings)?;
-        let (mut ids, mut text) = (Vec::new(), String::new());
+        let options = RequestOptions { log_probabilities, ..RequestOptions::default() };
+        let generation = inference.generate_with(prompt, &settings, &options)?;
+        let (mut ids, mut text, mut choices) = (Vec::new(), String::new(), Vec::new());
         let done = loop {
             match inference.next(&generation)? {
                 Event::Delta(delta) | Event::Reasoning(delta) => {
@@ -91,18 +105,23 @@ impl Arguments {
                     }
                     text += &delta.text;
                     ids.extend(delta.tokens);
+                    choices.extend(delta.log_probabilities.iter().map(token_choice));
                 }
                 Event::Done(done) => break done,
                 Event::PromptProgress(_) | Event::ToolCallDelta(_) | Event::Idle(_) => {}
             }
         };
         inference.cancel(generation)?;
-        Ok(Ok(json!({
+        let mut answer = json!({
             "ids": ids,
             "text": text,
             "finish_reason": reason(done.reason),
             "usage": usage(done.usage),
-        })))
+        });
+        if log_probabilities.is_some() {
+            answer["log_probabilities"] = Value::Array(choices);
+        }
+        Ok(Ok(answer))
     }
 
     fn prompt_of(&self, request: &mut Fields) -> Result<Prompt, Error> {
@@ -145,6 +164,21 @@ fn reason(reason: FinishReason) -> &'static str {
         FinishReason::ContextFull => "context-full",
         FinishReason::ToolCalls => "tool-calls",
     }
+}
+
+fn token_choice(choice: &TokenChoice) -> Value {
+    let mut value = token_probability(&choice.chosen);
+    value["top"] = choice.top.iter().map(token_probability).collect();
+    value
+}
+
+/// JSON knows no infinity: a token that the model excludes has null.
+fn token_probability(probability: &TokenProbability) -> Value {
+    json!({
+        "id": probability.token,
+        "text": json_text(probability.bytes.clone()),
+        "log_probability": probability.log_probability,
+    })
 }
 
 fn usage(usage: Usage) -> Value {

@@ -3,6 +3,7 @@
 use trefoil_contract::{Error, Result};
 
 use super::{Generations, Rows, Work};
+use crate::log_probabilities::LogSoftmax;
 use crate::{Forward, Logits, Vocabulary};
 
 /// Most rows of logits that are held at once.
@@ -62,24 +63,15 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
             self.slots[slot].cached += length;
             for row in self.logits.chunks_exact(vocabulary_tokens) {
                 let place = scores.len() + 1;
-                scores.push(log_probability(row, tokens[place]).ok_or_else(|| {
+                let softmax = LogSoftmax::new(row).ok_or_else(|| {
                     Error::InvalidModel(format!(
                         "the logits in front of token {place} are no numbers; its weights are \
                          damaged"
                     ))
-                })?);
+                })?;
+                scores.push(softmax.log_probability(row[tokens[place] as usize]));
             }
         }
         Ok(scores)
     }
-}
-
-/// Logarithm of a token's probability under the softmax of `logits`; `None` if it is no number.
-fn log_probability(logits: &[f32], token: u32) -> Option<f32> {
-    let chosen = f64::from(*logits.get(usize::try_from(token).ok()?)?);
-    // Not `f32::max`, which passes over NaN.
-    let max = logits.iter().copied().max_by(f32::total_cmp).map(f64::from)?;
-    let sum: f64 = logits.iter().map(|&logit| libm::exp(f64::from(logit) - max)).sum();
-    let score = chosen - max - libm::log(sum);
-    (!score.is_nan()).then_some(score as f32)
 }

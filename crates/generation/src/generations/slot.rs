@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use trefoil_contract::{Delta, Error, FinishReason, Result, Usage};
 
 use super::GenerationId;
+use crate::log_probabilities::LogProbabilities;
 use crate::{Sampler, TextStream, Vocabulary};
 
 /// A sequence of the forward pass.
@@ -30,6 +31,7 @@ pub(super) struct Generation {
     pub(super) reused_tokens: usize,
     pub(super) max_tokens: usize,
     pub(super) sampler: Sampler,
+    pub(super) log_probabilities: Option<LogProbabilities>,
     pub(super) text: TextStream,
     /// Set with the last delta.
     pub(super) ended: Option<FinishReason>,
@@ -81,6 +83,9 @@ impl Slot {
         context_tokens: usize,
     ) -> Result<Delta> {
         let generation = self.generation.as_mut().ok_or(Error::Finished)?;
+        if let Some(log_probabilities) = &mut generation.log_probabilities {
+            log_probabilities.keep(logits)?;
+        }
         let token = generation.sampler.sample(logits, &self.tokens)?;
         self.tokens.push(token);
         let mut text = String::new();
@@ -105,11 +110,13 @@ impl Slot {
         if generation.ended.is_some() && generation.text.finish(&mut text) {
             generation.ended = Some(FinishReason::StopText);
         }
+        let log_probabilities =
+            generation.log_probabilities.iter().map(|kept| kept.choice(token, vocabulary));
         Ok(Delta {
             choice: generation.choice,
             text,
             tokens: vec![token],
-            log_probabilities: Vec::new(),
+            log_probabilities: log_probabilities.collect(),
         })
     }
 }

@@ -94,7 +94,11 @@ fn usage(generations: &mut Fake, id: GenerationId) -> Usage {
 const ALL_LETTERS: &[u32] = &[6, 7, 8, 9, 10, 11, 12, 16, 17, 18];
 
 fn never_ends() -> GenerationOptions {
-    GenerationOptions { logit_bias: vec![(END, f32::NEG_INFINITY)], choice: 3 }
+    GenerationOptions {
+        logit_bias: vec![(END, f32::NEG_INFINITY)],
+        choice: 3,
+        ..GenerationOptions::default()
+    }
 }
 
 const CONTEXT_TOKENS: u32 = 40;
@@ -422,7 +426,7 @@ fn unusable_prompts_are_refused() {
         panic!("accepted")
     };
     assert!(text.contains("token 24 at place 1"), "{text}");
-    let bias = GenerationOptions { logit_bias: vec![(99, 1.0)], choice: 0 };
+    let bias = GenerationOptions { logit_bias: vec![(99, 1.0)], ..plain.clone() };
     assert!(matches!(refused(vec![6], &bias), Error::InvalidArgument(_)));
     assert!(matches!(generations.score(&[]), Err(Error::InvalidArgument(_))));
     assert!(matches!(generations.score(&[6; 11]), Err(Error::ContextOverflow { .. })));
