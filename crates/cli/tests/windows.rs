@@ -104,6 +104,21 @@ fn log_probabilities_of_an_answer_are_printed_for_programs() {
 }
 
 #[test]
+fn several_answers_are_those_of_single_runs() {
+    let place = Place::with_model();
+    let run = ["generate", "tiny.gguf", "-p", "hello", "--raw", "-n", "5", "--temperature", "2"];
+    let several = ["--seed", "7", "--choices", "3"];
+    let json = place.run(&[&run[..], &several, &["--json"]].concat()).json();
+    let seeds = ["7", "8", "9"];
+    let single =
+        seeds.map(|seed| place.run(&[&run[..], &["--seed", seed, "--json"]].concat()).json());
+    assert_eq!(json, json!({ "choices": single }));
+    assert_ne!(single[0]["ids"], single[1]["ids"]);
+    place.run(&[&run[..], &several].concat()).failed(2, &["--json"]);
+    place.run(&[&run[..], &["--choices", "5", "--json"]].concat()).failed(1, &["`sequences-max`"]);
+}
+
+#[test]
 fn settings_of_the_model_come_from_flags_and_toml() {
     let place = Place::with_model();
     place.write("c.toml", b"context-tokens = 16\n");

@@ -100,16 +100,9 @@ impl Cache {
     /// # Errors
     /// `out-of-memory`.
     pub(crate) fn reserve(&mut self, sequence: usize, tokens: usize) -> Result<()> {
-        let heads_count = self.has_window.len() * self.groups.len();
+        self.use_sequence(sequence)?;
         let needed_tokens = self.tokens[sequence] as usize + tokens;
         let Sequence { heads, first } = &mut self.sequences[sequence];
-        if heads.is_empty() {
-            let bytes = heads_count * size_of::<HeadCache>();
-            heads.try_reserve_exact(heads_count).map_err(|_| out_of_memory(bytes as u64))?;
-            heads.extend(
-                (0..heads_count).map(|_| HeadCache::new(self.head_length, self.cache_type)),
-            );
-        }
         for head in heads {
             head.reserve(needed_tokens).map_err(|_| {
                 let pages = |first: usize| (needed_tokens - first).div_ceil(PAGE_TOKENS) as u64;
@@ -121,6 +114,42 @@ impl Cache {
                 out_of_memory(HeadCache::bytes_of(self.head_length, self.cache_type, pages))
             })?;
         }
+        Ok(())
+    }
+
+    /// Makes a sequence's heads, all empty, if there are none.
+    fn use_sequence(&mut self, sequence: usize) -> Result<()> {
+        let heads_count = self.has_window.len() * self.groups.len();
+        let heads = &mut self.sequences[sequence].heads;
+        if heads.is_empty() {
+            let bytes = heads_count * size_of::<HeadCache>();
+            heads.try_reserve_exact(heads_count).map_err(|_| out_of_memory(bytes as u64))?;
+            let (head_length, cache_type) = (self.head_length, self.cache_type);
+            heads.extend((0..heads_count).map(|_| HeadCache::new(head_length, cache_type)));
+        }
+        Ok(())
+    }
+
+    /// See [`trefoil_generation::Forward::copy`]. Sequences that do not exist copy nothing.
+    pub(crate) fn copy(&mut self, from: usize, to: usize) -> Result<()> {
+        if from == to || from.max(to) >= self.sequences.len() {
+            return Ok(());
+        }
+        self.truncate(to, 0);
+        let copied = self.use_sequence(to).and_then(|()| self.copy_heads(from, to));
+        match copied {
+            Ok(()) => self.tokens[to] = self.tokens[from],
+            Err(_) => self.truncate(to, 0),
+        }
+        copied
+    }
+
+    fn copy_heads(&mut self, from: usize, to: usize) -> Result<()> {
+        let Ok([from, to]) = self.sequences.get_disjoint_mut([from, to]) else { return Ok(()) };
+        for (to, from) in to.heads.iter_mut().zip(&from.heads) {
+            to.copy_from(from).map_err(|OutOfMemory(bytes)| out_of_memory(bytes as u64))?;
+        }
+        to.first = from.first;
         Ok(())
     }
 
@@ -283,6 +312,26 @@ mod tests {
         cache.truncate(1, 0);
         assert_eq!(cache.bytes(), 0);
         Ok(())
+    }
+
+    #[test]
+    fn a_copy_that_does_not_fit_leaves_nothing() {
+        let mut cache = Cache {
+            sequences: vec![Sequence::default(), Sequence::default()],
+            tokens: vec![5, 3],
+            // More heads than an address space holds.
+            has_window: vec![false; 1 << (usize::BITS / 2 - 11)],
+            groups: vec![1; 1 << (usize::BITS / 2 - 11)],
+            ..EMPTY
+        };
+        assert!(matches!(cache.copy(0, 1), Err(Error::OutOfMemory { .. })));
+        assert_eq!(cache.tokens(), [5, 0]);
+        // Copies to itself, and to sequences that do not exist, change nothing.
+        assert_eq!(
+            (cache.copy(0, 0), cache.copy(0, 2), cache.copy(2, 0)),
+            (Ok(()), Ok(()), Ok(()))
+        );
+        assert_eq!(cache.tokens(), [5, 0]);
     }
 
     #[test]

@@ -366,4 +366,10 @@ impl<E: Exchange> Forward for Decoder<E> {
     fn truncate(&mut self, sequence: usize, tokens: u32) {
         self.cache.truncate(sequence, tokens);
     }
+
+    fn copy(&mut self, from: usize, to: usize) -> Result<()> {
+        let copied = self.cache.copy(from, to);
+        // What one instance cannot hold, all have to give up.
+        self.peers.agree(copied).inspect_err(|_| self.cache.truncate(to, 0))
+    }
 }

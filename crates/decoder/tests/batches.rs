@@ -30,6 +30,11 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// From which sequence to which another one before a step.
+fn copy() -> impl Strategy<Value = Option<(usize, usize)>> {
+    prop::option::weighted(0.3, (0..SEQUENCES, 0..SEQUENCES))
+}
+
 fn decoder(matrices: TensorType, kv_cache_type: CacheType, sequences_max: usize) -> Decoder {
     let file = tiny_llama(&TinyLlama::with_matrices(matrices));
     let gguf = Gguf::read(&file).expect("a well-formed file");
@@ -56,12 +61,16 @@ proptest! {
             TensorType::Q6_K,
         ]),
         kv_cache_type in prop::sample::select(CacheType::ALL.to_vec()),
-        steps in prop::collection::vec(prop::array::uniform4(action()), 1..12),
+        steps in prop::collection::vec((copy(), prop::array::uniform4(action())), 1..12),
     ) {
         let mut together = decoder(matrices, kv_cache_type, SEQUENCES);
         let mut alone = decoder(matrices, kv_cache_type, 1);
         let mut texts: [Vec<u32>; SEQUENCES] = Default::default();
-        for step in steps {
+        for (copy, step) in steps {
+            if let Some((from, to)) = copy {
+                together.copy(from, to).expect("memory for a copy");
+                texts[to] = texts[from].clone();
+            }
             let mut positions = Vec::new();
             for (sequence, action) in step.into_iter().enumerate() {
                 let Action::GoOn(kept, tokens) = action else { continue };

@@ -66,7 +66,8 @@ fn span(sequence: usize, position: u32, tokens: &[u32], logits: Logits) -> Span<
     Span { sequence, position, tokens, logits }
 }
 
-/// A prompt in two chunks, single tokens, a batch of three sequences, and a truncation: the bits of
+/// A prompt in two chunks, single tokens, a batch of three sequences, a truncation, and a
+/// copy: the bits of
 /// all logits.
 fn conversation(decoder: &mut dyn Forward) -> Vec<u32> {
     let mut bits = Vec::new();
@@ -85,6 +86,10 @@ fn conversation(decoder: &mut dyn Forward) -> Vec<u32> {
     ]);
     step(&[span(1, 1, &[11], Logits::Last), span(2, 5, &[12], Logits::Last)]);
     step(&[span(0, 4, &TOKENS[4..6], Logits::All)]);
+    decoder.copy(0, 2).expect("memory for a copy");
+    let mut logits = Vec::new();
+    decoder.forward(&[span(2, 6, &[5], Logits::Last)], &mut logits).expect("a good batch");
+    bits.extend(logits.iter().map(|logit| logit.to_bits()));
     bits
 }
 

@@ -97,6 +97,11 @@ fn a_cut_that_windows_have_left_behind_is_refused_and_the_sequence_emptied() {
 /// What one sequence does in a step: nothing, or it goes on, behind a cut at some share of it.
 type Action = Option<(Option<prop::sample::Index>, Vec<u32>)>;
 
+/// From which sequence to which another one before a step.
+fn copy() -> impl Strategy<Value = Option<(usize, usize)>> {
+    prop::option::weighted(0.3, (0..SEQUENCES, 0..SEQUENCES))
+}
+
 fn action() -> impl Strategy<Value = Action> {
     let tokens = prop_oneof![
         prop::collection::vec(2u32..250, 1..4),
@@ -111,7 +116,7 @@ proptest! {
     #[test]
     fn whatever_windows_give_up_the_bits_are_those_of_a_computation_at_once(
         name in prop::sample::select(vec!["gemma2-window", "gemma3-window"]),
-        steps in prop::collection::vec(prop::array::uniform3(action()), 1..10),
+        steps in prop::collection::vec((copy(), prop::array::uniform3(action())), 1..10),
     ) {
         let file = model(name, TEXT_TOKENS_MAX as u32);
         let mut together = load(&file, SEQUENCES);
@@ -119,7 +124,12 @@ proptest! {
         let mut texts: [Vec<u32>; SEQUENCES] = Default::default();
         // How long each was at most since it began: windows do not move back.
         let mut longest = [0; SEQUENCES];
-        for step in steps {
+        for (copy, step) in steps {
+            if let Some((from, to)) = copy {
+                together.copy(from, to).expect("memory for a copy");
+                texts[to] = texts[from].clone();
+                longest[to] = longest[from];
+            }
             let mut positions = Vec::new();
             for (sequence, action) in step.into_iter().enumerate() {
                 let Some((cut, tokens)) = action else { continue };

@@ -152,6 +152,14 @@ impl Forward for Leader {
         }
         self.decoder.truncate(sequence, tokens);
     }
+
+    fn copy(&mut self, from: usize, to: usize) -> Result<()> {
+        if let Some(followers) = &self.followers {
+            let model = followers.model;
+            followers.make(&Step::Copy { model, from: from as u32, to: to as u32 })?;
+        }
+        self.decoder.copy(from, to)
+    }
 }
 
 /// Makes the steps of rank 0 until that ends.
@@ -189,6 +197,10 @@ pub(crate) fn serve(imports: &Rc<dyn Imports>) -> Result<()> {
             }
             Step::Truncate { model, sequence, tokens } => {
                 find(&mut models, model)?.truncate(sequence as usize, tokens);
+            }
+            Step::Copy { model, from, to } => {
+                // As above.
+                let _ = find(&mut models, model)?.copy(from as usize, to as usize);
             }
             Step::Close { model } => {
                 models.remove(&model);

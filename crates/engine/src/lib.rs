@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 mod adapters;
+mod generation;
 mod imports;
 mod instances;
 mod model;
@@ -22,10 +23,11 @@ use std::rc::{Rc, Weak};
 use trefoil_contract::{Error, Part, Result, Role, Setting};
 use trefoil_settings::{Scope, Settings};
 
+pub use generation::{Generation, advance};
 pub use imports::{Imports, PartSource};
 pub use model::Model;
 use model::Origin;
-pub use request::{Generation, Request, advance};
+pub use request::Request;
 
 /// Prefix of the settings that only this family of engines understands.
 pub const SETTINGS_PREFIX: &str = "cpu.";

@@ -1,12 +1,12 @@
 use std::rc::Rc;
 
 use trefoil_contract::{
-    Error, Event, Prompt, ResponseFormat, Result, Setting, TokenizeOptions, ToolChoice, Value,
+    Error, Prompt, ResponseFormat, Result, Setting, TokenizeOptions, ToolChoice, Value,
 };
-use trefoil_generation::{GenerationId, GenerationOptions};
+use trefoil_generation::GenerationOptions;
 use trefoil_settings::Scope;
 
-use crate::{Model, SETTINGS_PREFIX};
+use crate::{Generation, Model, SETTINGS_PREFIX};
 
 /// A request under construction: setters record, [`Request::start`] reports.
 pub struct Request {
@@ -15,6 +15,7 @@ pub struct Request {
     settings: Vec<Setting>,
     logit_bias: Vec<(u32, f32)>,
     log_probabilities: Option<u32>,
+    choices: u32,
     unsupported: Option<String>,
 }
 
@@ -27,13 +28,16 @@ impl Request {
             settings: Vec::new(),
             logit_bias: Vec::new(),
             log_probabilities: None,
+            choices: 1,
             unsupported: None,
         }
     }
 
-    /// Any setting of the table; a later value replaces an earlier one.
+    /// Any setting of the table; a later value replaces an earlier one, unless the key may
+    /// occur several times.
     pub fn set(&mut self, setting: Setting) {
-        self.settings.retain(|earlier| earlier.key != setting.key || setting.key == "stop");
+        let is_list = trefoil_settings::key(&setting.key).is_some_and(|key| key.kind.is_list());
+        self.settings.retain(|earlier| earlier.key != setting.key || is_list);
         self.settings.push(setting);
     }
 
@@ -53,11 +57,9 @@ impl Request {
         self.log_probabilities = Some(top);
     }
 
-    /// Number of answers.
+    /// Number of independent answers.
     pub fn set_choices(&mut self, count: u32) {
-        if count != 1 {
-            self.refuse("several choices; start several requests and `advance` them together");
-        }
+        self.choices = count;
     }
 
     /// Form of the answer.
@@ -97,8 +99,13 @@ impl Request {
             choice: 0,
             log_probabilities: self.log_probabilities,
         };
-        let id = self.model.generations.borrow_mut().start(tokens, &settings.request, &options)?;
-        Ok(Generation { model: self.model, id })
+        let ids = self.model.generations.borrow_mut().start_choices(
+            tokens,
+            &settings.request,
+            &options,
+            self.choices,
+        )?;
+        Ok(Generation::new(self.model, ids))
     }
 }
 
@@ -112,44 +119,4 @@ fn tokens(model: &Model, prompt: Prompt) -> Result<Vec<u32>> {
             Ok(model.tokenize_rendered(text.as_bytes()))
         }
     }
-}
-
-/// An answer under way. Dropping it cancels it.
-pub struct Generation {
-    model: Rc<Model>,
-    id: GenerationId,
-}
-
-impl Generation {
-    /// One step of this generation alone.
-    ///
-    /// # Errors
-    /// [`Error::Finished`] after the end; what the forward pass reports.
-    pub fn next(&self) -> Result<Event> {
-        self.model.generations.borrow_mut().step(&[self.id]).pop().unwrap_or(Err(Error::Finished))
-    }
-}
-
-impl Drop for Generation {
-    fn drop(&mut self) {
-        self.model.generations.borrow_mut().cancel(self.id);
-    }
-}
-
-/// One batched step for many generations, of several models perhaps. Answers in order.
-pub fn advance(generations: &[&Generation]) -> Vec<Result<Event>> {
-    let mut results: Vec<Option<Result<Event>>> = generations.iter().map(|_| None).collect();
-    while let Some(first) = results.iter().position(Option::is_none) {
-        let model = &generations[first].model;
-        let same: Vec<usize> = (first..generations.len())
-            .filter(|&index| Rc::ptr_eq(&generations[index].model, model))
-            .collect();
-        let ids: Vec<_> = same.iter().map(|&index| generations[index].id).collect();
-        let events = model.generations.borrow_mut().step(&ids);
-        let mut events = events.into_iter();
-        for index in same {
-            results[index] = Some(events.next().unwrap_or(Err(Error::Finished)));
-        }
-    }
-    results.into_iter().flatten().collect()
 }

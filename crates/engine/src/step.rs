@@ -18,6 +18,8 @@ pub(crate) enum Step {
     Embed { model: u32, batch: Batch },
     /// Forget tokens of a sequence.
     Truncate { model: u32, sequence: u32, tokens: u32 },
+    /// Copy what is cached of a sequence to another one.
+    Copy { model: u32, from: u32, to: u32 },
     /// Free a model.
     Close { model: u32 },
 }
@@ -27,6 +29,7 @@ const FORWARD: u32 = 2;
 const TRUNCATE: u32 = 3;
 const CLOSE: u32 = 4;
 const EMBED: u32 = 5;
+const COPY: u32 = 6;
 
 /// Spans as words: sequence, position, which logits, number of tokens, tokens.
 #[derive(Debug, Default, PartialEq)]
@@ -100,6 +103,7 @@ impl Step {
             Step::Truncate { model, sequence, tokens } => {
                 (&[TRUNCATE, *model, *sequence, *tokens], &[])
             }
+            Step::Copy { model, from, to } => (&[COPY, *model, *from, *to], &[]),
             Step::Close { model } => (&[CLOSE, *model], &[]),
         };
         head.iter().chain(rest).flat_map(|word| word.to_le_bytes()).collect()
@@ -142,6 +146,7 @@ impl Step {
             }
             [EMBED, model, ref batch @ ..] => Step::Embed { model, batch: Batch(batch.to_vec()) },
             [TRUNCATE, model, sequence, tokens] => Step::Truncate { model, sequence, tokens },
+            [COPY, model, from, to] => Step::Copy { model, from, to },
             [CLOSE, model] => Step::Close { model },
             _ => return Err(malformed()),
         })
@@ -173,6 +178,7 @@ mod tests {
             Step::Forward { model: 5, batch: Batch::new(&[]) },
             Step::Embed { model: 5, batch: Batch::new(&spans) },
             Step::Truncate { model: 6, sequence: 7, tokens: 8 },
+            Step::Copy { model: 6, from: 7, to: 0 },
             Step::Close { model: 9 },
             Step::Open {
                 model: 1,

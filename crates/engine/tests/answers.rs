@@ -4,10 +4,10 @@ mod support;
 
 use std::rc::Rc;
 
-use trefoil_contract::{Error, Event, Prompt, Setting, TokenChoice, Value};
-use trefoil_engine::{Model, Request};
+use trefoil_contract::{Error, Event, FinishReason, Prompt, Setting, TokenChoice, Value};
+use trefoil_engine::{Generation, Model, Request, advance};
 
-use support::{greedy, integer, message, start, tiny};
+use support::{finish, greedy, integer, message, start, text, tiny};
 
 /// Tokens of an answer and what is reported on them.
 fn reported(model: &Rc<Model>, prompt: &[u32], top: u32) -> (Vec<u32>, Vec<TokenChoice>) {
@@ -107,4 +107,89 @@ fn a_bias_of_100_forces_a_token_and_one_of_minus_100_excludes_it() {
     // Exclusion outweighs any finite bias.
     let both = [(70, f32::NEG_INFINITY), (70, f32::MAX), (71, 100.0)];
     assert_eq!(answer(&both), [71; 12]);
+}
+
+fn start_choices(model: &Rc<Model>, prompt: &str, seed: i64, choices: u32) -> Generation {
+    let mut request = Request::new(Rc::clone(model), text(prompt));
+    let hot = Setting::new("temperature", Value::Number(3.0));
+    for setting in [integer("max-tokens", 9), integer("seed", seed), integer("top-k", 0), hot] {
+        request.set(setting);
+    }
+    request.set_choices(choices);
+    request.start().expect("starts")
+}
+
+#[test]
+fn choices_come_one_at_a_time_and_are_those_of_single_requests() {
+    let engine = tiny();
+    engine.configure(vec![integer("prefill-tokens", 4)]).unwrap();
+    let model = engine.open(None).unwrap();
+    let prompt = "Once upon a time there was";
+    let expected: Vec<_> =
+        [5, 6, 7].map(|seed| finish(&start_choices(&model, prompt, seed, 1)).1).into();
+    let generation = start_choices(&model, prompt, 5, 3);
+    let mut answers = vec![Vec::new(); 3];
+    let mut ends = Vec::new();
+    let mut last = (0, 0);
+    while ends.len() < 3 {
+        match generation.next().expect("an event") {
+            Event::PromptProgress(progress) => assert_eq!(progress.choice, 0),
+            Event::Delta(delta) => {
+                let choice = delta.choice as usize;
+                answers[choice].extend(delta.tokens);
+                // By turns: within a step by choice.
+                let next = (answers[choice].len() + usize::from(choice > 0), choice);
+                assert!(next > last, "{next:?} behind {last:?}");
+                last = next;
+            }
+            Event::Done(done) => ends.push((done.choice, done.reason)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(answers, expected);
+    assert!(answers[0] != answers[1] && answers[1] != answers[2], "{answers:?}");
+    assert_eq!(ends, [0, 1, 2].map(|choice| (choice, FinishReason::Length)));
+    assert_eq!(generation.next(), Err(Error::Finished));
+}
+
+#[test]
+fn advance_gives_what_is_waiting_before_it_computes() {
+    let model = tiny().open(None).unwrap();
+    let several = start_choices(&model, "one", 1, 2);
+    let single = start(&model, text("two"), &greedy(9)).unwrap();
+    let choice = |event: &Result<Event, Error>| match event {
+        Ok(Event::Delta(delta)) => delta.choice,
+        other => panic!("{other:?}"),
+    };
+    let mut steps = Vec::new();
+    for _ in 0..5 {
+        let events = advance(&[&several, &single, &several]);
+        assert_eq!(events[2], Err(Error::Duplicate));
+        assert_eq!(choice(&events[1]), 0);
+        steps.push(choice(&events[0]));
+    }
+    // The first step computes the prompt alone.
+    assert_eq!(steps, [0, 0, 1, 0, 1]);
+}
+
+#[test]
+fn choices_take_a_place_each_until_they_are_dropped() {
+    let engine = tiny();
+    engine.configure(vec![integer("sequences-max", 3)]).unwrap();
+    let model = engine.open(None).unwrap();
+    let generation = start_choices(&model, "a", 1, 3);
+    assert!(matches!(start(&model, text("b"), &[]), Err(Error::Busy(_))));
+    generation.next().expect("an event");
+    drop(generation);
+    drop(start_choices(&model, "a", 1, 3));
+    let held = start(&model, text("b"), &[]).unwrap();
+    let refused = |choices| {
+        let mut request = Request::new(Rc::clone(&model), text("a"));
+        request.set_choices(choices);
+        request.start().err()
+    };
+    assert!(matches!(refused(3), Some(Error::Busy(_))));
+    assert!(matches!(refused(4), Some(Error::InvalidArgument(_))));
+    assert!(matches!(refused(0), Some(Error::InvalidArgument(_))));
+    drop(held);
 }

@@ -1,14 +1,12 @@
 //! The engine behind its imports, natively, on tiny generated models.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use trefoil_contract::{
     Conversation, Error, Event, FORMAT_GGUF, FORMAT_GGUF_ROWS_16, FinishReason, Message,
-    MessagePart, Part, Prompt, ROWS_16_VERSION_KEY, Result, Role, Setting, TokenizeOptions, Usage,
-    Value,
+    MessagePart, Prompt, ROWS_16_VERSION_KEY, Result, Setting, TokenizeOptions, Value,
 };
-use trefoil_engine::{Engine, Generation, Imports, Model, Request, advance};
+use trefoil_engine::{Engine, Imports, Request, advance};
 use trefoil_fixtures::{TinyLlama, golden, tiny_llama};
 
 mod support;
@@ -249,8 +247,6 @@ fn what_the_engine_cannot_do_yet_is_unsupported_by_name() {
         let Some(Error::Unsupported(text)) = error else { panic!("{error:?}") };
         text
     };
-    let choices = refused(&|request| request.set_choices(3));
-    assert!(choices.starts_with("unsupported: several choices"), "{choices}");
     let schema = trefoil_contract::ResponseFormat::JsonSchema("{}".into());
     let format = refused(&|request| request.set_response_format(&schema));
     assert!(format.starts_with("unsupported: response formats"), "{format}");

@@ -130,16 +130,22 @@ fn integer(key: &str, value: i64) -> Setting {
 
 /// Tokens of an answer, sampled.
 fn answer(model: &Rc<Model>, prompt: &str) -> Vec<u32> {
+    answers(model, prompt, 1).remove(0)
+}
+
+/// Tokens of several answers to a prompt.
+fn answers(model: &Rc<Model>, prompt: &str, choices: u32) -> Vec<Vec<u32>> {
     let mut request = Request::new(Rc::clone(model), Prompt::Text(prompt.as_bytes().to_vec()));
     request.set(integer("seed", 7));
     request.set(integer("max-tokens", 20));
+    request.set_choices(choices);
     let generation = request.start().expect("starts");
-    let mut tokens = Vec::new();
+    let mut tokens = vec![Vec::new(); choices as usize];
     loop {
-        match advance(&[&generation]).remove(0).expect("steps") {
-            Event::Delta(delta) => tokens.extend(delta.tokens),
-            Event::Done(_) => return tokens,
-            _ => {}
+        match advance(&[&generation]).remove(0) {
+            Ok(Event::Delta(delta)) => tokens[delta.choice as usize].extend(delta.tokens),
+            Err(Error::Finished) => return tokens,
+            event => drop(event.expect("steps")),
         }
     }
 }
@@ -161,7 +167,15 @@ fn a_dialogue_with_any_number_of_instances_is_the_same() {
         let bits = |numbers: Vec<f32>| numbers.into_iter().map(f32::to_bits).collect::<Vec<_>>();
         let logits = bits(model.logits(&[3, 1, 4, 1, 5]).expect("computes"));
         let vector = bits(model.embed(&[5; 20]).expect("computes"));
-        (first, second, logits, bits(model.score(&[2, 7, 1, 8]).expect("computes")), vector)
+        let choices = answers(&model, "Twice", 3);
+        (
+            first,
+            second,
+            choices,
+            logits,
+            bits(model.score(&[2, 7, 1, 8]).expect("computes")),
+            vector,
+        )
     };
     let expected = together(&[tiny("a", 1)], 1, None, talk).0;
     for size in 2..=5 {

@@ -69,6 +69,15 @@ pub trait Forward {
     /// Frees the cache of a sequence behind its first `tokens` tokens, or all of it if these are
     /// not [`reusable`](Forward::reusable).
     fn truncate(&mut self, sequence: usize, tokens: u32);
+
+    /// Replaces what is cached of the sequence `to` by a copy of what is cached of `from`.
+    ///
+    /// # Errors
+    /// `out-of-memory` and others; nothing is cached of `to` then. `unsupported` unless an engine
+    /// says otherwise: what was to be copied is computed again.
+    fn copy(&mut self, _from: usize, _to: usize) -> Result<()> {
+        Err(Error::unsupported("copying a sequence"))
+    }
 }
 
 impl<F: Forward + ?Sized> Forward for Box<F> {
@@ -102,5 +111,9 @@ impl<F: Forward + ?Sized> Forward for Box<F> {
 
     fn truncate(&mut self, sequence: usize, tokens: u32) {
         (**self).truncate(sequence, tokens);
+    }
+
+    fn copy(&mut self, from: usize, to: usize) -> Result<()> {
+        (**self).copy(from, to)
     }
 }

@@ -1,6 +1,7 @@
 //! The generation loop over many sequences.
 
 mod batch;
+mod choices;
 mod embedding;
 mod scoring;
 mod slot;
@@ -106,6 +107,17 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         settings: &RequestSettings,
         options: &GenerationOptions,
     ) -> Result<GenerationId> {
+        self.begin(prompt, settings, options, None)
+    }
+
+    /// Begins an answer, perhaps another one to the prompt of `first`.
+    fn begin(
+        &mut self,
+        prompt: Vec<u32>,
+        settings: &RequestSettings,
+        options: &GenerationOptions,
+        first: Option<GenerationId>,
+    ) -> Result<GenerationId> {
         self.check(&prompt, 1)?;
         for (token, _) in &options.logit_bias {
             self.check_token(*token, "the logit bias")?;
@@ -113,14 +125,20 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         let sampler = Sampler::new(settings, &options.logit_bias)?;
         let text = TextStream::new(&settings.stop)?;
         let log_probabilities = options.log_probabilities.map(LogProbabilities::new).transpose()?;
-        let index = self.free_slot(&prompt)?;
-        let reused = self.reuse(index, &prompt);
+        let (index, reused) = match first {
+            None => {
+                let index = self.free_slot(&prompt)?;
+                (index, self.reuse(index, &prompt))
+            }
+            Some(first) => self.slot_behind(first)?,
+        };
         let id = GenerationId(self.next_id);
         self.next_id += 1;
         let slot = &mut self.slots[index];
         slot.generation = Some(Generation {
             id,
             choice: options.choice,
+            waits_for: first,
             prompt_tokens: prompt.len(),
             reused_tokens: reused,
             max_tokens: match settings.max_tokens {
@@ -156,6 +174,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
                 Err(error) => Err(error),
                 Ok(index) => match self.finish(index) {
                     Some(done) => Ok(Event::Done(done)),
+                    None if self.waits(index) => Ok(Event::Idle(self.choice(index))),
                     None => {
                         places.push(place);
                         work.push(self.next_work(index));

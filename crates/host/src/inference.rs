@@ -49,12 +49,20 @@ pub enum CallError {
 pub struct Generation(ResourceAny);
 
 /// What a request may have beside settings.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RequestOptions {
     /// Added to the logits of single tokens.
     pub logit_bias: Vec<(u32, f32)>,
     /// Reports log probabilities: of the chosen token and so many likeliest.
     pub log_probabilities: Option<u32>,
+    /// Number of independent answers.
+    pub choices: u32,
+}
+
+impl Default for RequestOptions {
+    fn default() -> Self {
+        RequestOptions { logit_bias: Vec::new(), log_probabilities: None, choices: 1 }
+    }
 }
 
 type CallResult<T> = Result<T, CallError>;
@@ -194,7 +202,7 @@ impl Inference {
         settings: &[Setting],
         options: &RequestOptions,
     ) -> CallResult<Generation> {
-        let RequestOptions { logit_bias, log_probabilities } = options;
+        let RequestOptions { logit_bias, log_probabilities, choices } = options;
         let interface = self.plug_in.trefoil_llm_inference();
         let prompt = convert::prompt(prompt);
         let request = interface.model().call_request(&mut self.store, self.model, &prompt);
@@ -208,6 +216,11 @@ impl Inference {
         if !logit_bias.is_empty() {
             let interface = self.plug_in.trefoil_llm_inference();
             let set = interface.request().call_set_logit_bias(&mut self.store, request, logit_bias);
+            self.settle(set)?;
+        }
+        if *choices != 1 {
+            let interface = self.plug_in.trefoil_llm_inference();
+            let set = interface.request().call_set_choices(&mut self.store, request, *choices);
             self.settle(set)?;
         }
         if let Some(top) = *log_probabilities {

@@ -3,7 +3,7 @@ use std::convert::Infallible;
 use anyhow::Result;
 use serde_json::{Value, json};
 use trefoil_contract::{
-    Conversation, Error, Event, FinishReason, Message, Prompt, Setting, TokenChoice,
+    Conversation, Done, Error, Event, FinishReason, Message, Prompt, Setting, TokenChoice,
     TokenProbability, Usage,
 };
 use trefoil_host::{CallError, Inference, RequestOptions};
@@ -17,9 +17,9 @@ use crate::window::{Window, WindowFlags, input};
 
 /// Generate text and show its tokens
 ///
-/// JSON: `ids`, `text`, `finish_reason`, `usage`, and, where they are asked for, `log_probabilities`.
-/// JSON lines: `prompt` (with `raw`, `system`), `tokens`, or `messages` (with `tools`, `variables`),
-/// `log_probabilities`, and the settings.
+/// JSON: `ids`, `text`, `finish_reason`, `usage`, and, where they are asked for, `log_probabilities`;
+/// of several answers a list `choices` of these. JSON lines: `prompt` (with `raw`, `system`), `tokens`,
+/// or `messages` (with `tools`, `variables`), `log_probabilities`, `choices`, and the settings.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -37,17 +37,48 @@ pub(crate) struct Arguments {
     /// with --json or --jsonl
     #[arg(long, value_name = "NUMBER")]
     log_probabilities: Option<u32>,
+    /// So many independent answers; with --json or --jsonl
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    choices: u32,
     #[command(flatten)]
     settings: RequestSettings,
 }
 
+/// What has come of one answer.
+#[derive(Default)]
+struct Answer {
+    ids: Vec<u32>,
+    text: String,
+    log_probabilities: Vec<Value>,
+    done: Option<Done>,
+}
+
+impl Answer {
+    fn json(self, reports: bool) -> Value {
+        let mut answer = json!({
+            "ids": self.ids,
+            "text": self.text,
+            "finish_reason": self.done.map(|done| reason(done.reason)),
+            "usage": self.done.map(|done| usage(done.usage)),
+        });
+        if reports {
+            answer["log_probabilities"] = Value::Array(self.log_probabilities);
+        }
+        answer
+    }
+}
+
 const KNOWN: &str = "`prompt`, `raw`, `system`, `tokens`, `messages`, `tools`, `variables`, \
-                     `log_probabilities`, and the settings of a request";
+                     `log_probabilities`, `choices`, and the settings of a request";
 
 impl Window for Arguments {
     fn request(&self) -> Result<Value> {
         if self.log_probabilities.is_some() && !self.window.is_json() {
             let text = "log probabilities are for programs: add `--json`";
+            return Err(UsageError(text.into()).into());
+        }
+        if self.choices != 1 && !self.window.is_json() {
+            let text = "several answers are for programs: add `--json`";
             return Err(UsageError(text.into()).into());
         }
         let prompt = match self.prompt.as_deref() {
@@ -92,36 +123,40 @@ impl Arguments {
         let mut settings = self.settings.0.clone();
         override_by(&mut settings, request.settings()?);
         let log_probabilities = request.number("log_probabilities")?.or(self.log_probabilities);
+        let choices = request.number("choices")?.unwrap_or(self.choices);
         request.finish(KNOWN)?;
-        let options = RequestOptions { log_probabilities, ..RequestOptions::default() };
+        let options = RequestOptions { log_probabilities, choices, ..RequestOptions::default() };
         let generation = inference.generate_with(prompt, &settings, &options)?;
-        let (mut ids, mut text, mut choices) = (Vec::new(), String::new(), Vec::new());
-        let done = loop {
+        let mut answers: Vec<Answer> = (0..choices).map(|_| Answer::default()).collect();
+        while answers.iter().any(|answer| answer.done.is_none()) {
             match inference.next(&generation)? {
                 Event::Delta(delta) | Event::Reasoning(delta) => {
                     if let Err(error) = show(&delta.text) {
                         inference.cancel(generation)?;
                         return Ok(Err(error));
                     }
-                    text += &delta.text;
-                    ids.extend(delta.tokens);
-                    choices.extend(delta.log_probabilities.iter().map(token_choice));
+                    if let Some(answer) = answers.get_mut(delta.choice as usize) {
+                        answer.text += &delta.text;
+                        answer.ids.extend(delta.tokens);
+                        let choices = delta.log_probabilities.iter().map(token_choice);
+                        answer.log_probabilities.extend(choices);
+                    }
                 }
-                Event::Done(done) => break done,
+                Event::Done(done) => {
+                    if let Some(answer) = answers.get_mut(done.choice as usize) {
+                        answer.done = Some(done);
+                    }
+                }
                 Event::PromptProgress(_) | Event::ToolCallDelta(_) | Event::Idle(_) => {}
             }
-        };
-        inference.cancel(generation)?;
-        let mut answer = json!({
-            "ids": ids,
-            "text": text,
-            "finish_reason": reason(done.reason),
-            "usage": usage(done.usage),
-        });
-        if log_probabilities.is_some() {
-            answer["log_probabilities"] = Value::Array(choices);
         }
-        Ok(Ok(answer))
+        inference.cancel(generation)?;
+        let reports = log_probabilities.is_some();
+        let mut answers: Vec<_> = answers.into_iter().map(|answer| answer.json(reports)).collect();
+        Ok(Ok(match choices {
+            1 => answers.remove(0),
+            _ => json!({ "choices": answers }),
+        }))
     }
 
     fn prompt_of(&self, request: &mut Fields) -> Result<Prompt, Error> {

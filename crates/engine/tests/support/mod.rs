@@ -4,17 +4,15 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use trefoil_contract::{
-    Error, Event, FinishReason, Part, Prompt, Result, Role, Setting, Usage, Value,
-};
+use trefoil_contract::{Event, FinishReason, Part, Prompt, Result, Role, Setting, Usage, Value};
 use trefoil_engine::{Engine, Generation, Imports, Model, Request};
 use trefoil_fixtures::{TinyLlama, tiny_llama};
 
 /// Imports that hold models in memory.
-pub struct Memory {
-    pub models: Vec<(Part, Vec<u8>)>,
-    pub configuration: Result<Vec<Setting>, String>,
-    pub bytes_read: Cell<u64>,
+pub(crate) struct Memory {
+    pub(crate) models: Vec<(Part, Vec<u8>)>,
+    pub(crate) configuration: Result<Vec<Setting>, String>,
+    pub(crate) bytes_read: Cell<u64>,
 }
 
 impl Imports for Memory {
@@ -57,12 +55,12 @@ impl Imports for Memory {
     }
 }
 
-pub fn memory(models: &[TinyLlama]) -> Memory {
+pub(crate) fn memory(models: &[TinyLlama]) -> Memory {
     holding(models.iter().map(|options| (options.name.clone(), tiny_llama(options))))
 }
 
 /// Models by name and file.
-pub fn holding(files: impl Iterator<Item = (String, Vec<u8>)>) -> Memory {
+pub(crate) fn holding(files: impl Iterator<Item = (String, Vec<u8>)>) -> Memory {
     let model = |(name, bytes): (String, Vec<u8>)| {
         let part = Part {
             name,
@@ -81,19 +79,19 @@ pub fn holding(files: impl Iterator<Item = (String, Vec<u8>)>) -> Memory {
     }
 }
 
-pub fn engine(imports: Memory) -> Engine {
+pub(crate) fn engine(imports: Memory) -> Engine {
     Engine::new("cpu", Rc::new(imports))
 }
 
-pub fn tiny() -> Engine {
+pub(crate) fn tiny() -> Engine {
     engine(memory(&[TinyLlama::default()]))
 }
 
-pub fn integer(key: &str, value: i64) -> Setting {
+pub(crate) fn integer(key: &str, value: i64) -> Setting {
     Setting::new(key, Value::Integer(value))
 }
 
-pub fn start(model: &Rc<Model>, prompt: Prompt, settings: &[Setting]) -> Result<Generation> {
+pub(crate) fn start(model: &Rc<Model>, prompt: Prompt, settings: &[Setting]) -> Result<Generation> {
     let mut request = Request::new(Rc::clone(model), prompt);
     for setting in settings {
         request.set(setting.clone());
@@ -101,12 +99,12 @@ pub fn start(model: &Rc<Model>, prompt: Prompt, settings: &[Setting]) -> Result<
     request.start()
 }
 
-pub fn text(prompt: &str) -> Prompt {
+pub(crate) fn text(prompt: &str) -> Prompt {
     Prompt::Text(prompt.as_bytes().to_vec())
 }
 
 /// Runs a generation to its end: text, tokens, reason and usage.
-pub fn finish(generation: &Generation) -> (String, Vec<u32>, FinishReason, Usage) {
+pub(crate) fn finish(generation: &Generation) -> (String, Vec<u32>, FinishReason, Usage) {
     let (mut text, mut tokens) = (String::new(), Vec::new());
     loop {
         match generation.next().expect("the step succeeds") {
@@ -120,12 +118,12 @@ pub fn finish(generation: &Generation) -> (String, Vec<u32>, FinishReason, Usage
     }
 }
 
-pub const GREEDY: &str = "temperature";
+pub(crate) const GREEDY: &str = "temperature";
 
-pub fn greedy(max_tokens: i64) -> Vec<Setting> {
+pub(crate) fn greedy(max_tokens: i64) -> Vec<Setting> {
     vec![Setting::new(GREEDY, Value::Number(0.0)), integer("max-tokens", max_tokens)]
 }
 
-pub fn message<T>(result: Result<T>) -> String {
+pub(crate) fn message<T>(result: Result<T>) -> String {
     result.err().expect("should be refused").to_string()
 }

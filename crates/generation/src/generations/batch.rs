@@ -46,17 +46,26 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
             return Vec::new();
         }
         match self.compute(work, Rows::Logits) {
-            Ok(()) => self.take(work),
+            Ok(()) => self.book(work),
             Err(Error::OutOfMemory { .. } | Error::ContextOverflow { .. }) if work.len() > 1 => {
                 let alone =
                     |work: &Work| match self.compute(std::slice::from_ref(work), Rows::Logits) {
-                        Ok(()) => self.take(std::slice::from_ref(work)).remove(0),
+                        Ok(()) => self.book(std::slice::from_ref(work)).remove(0),
                         Err(error) => Err(error),
                     };
                 work.iter().map(alone).collect()
             }
             Err(error) => work.iter().map(|_| Err(error.clone())).collect(),
         }
+    }
+
+    /// Books a batch that was computed, and hands prompts to the answers that wait for them.
+    fn book(&mut self, work: &[Work]) -> Vec<Result<Event>> {
+        let events = self.take(work);
+        for work in work {
+            self.share_prompt(work.slot);
+        }
+        events
     }
 
     /// Books a batch that was computed, and chooses tokens from its logits.
@@ -134,7 +143,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
 
     /// Frees what slots without a generation have cached, except those at work. Answers whether
     /// there was anything.
-    fn give_up_free_caches(&mut self, work: &[Work]) -> bool {
+    pub(super) fn give_up_free_caches(&mut self, work: &[Work]) -> bool {
         let mut freed = false;
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let at_work = work.iter().any(|work| work.slot == index);

@@ -31,6 +31,10 @@ pub(super) struct Seen {
     pub(super) computed_to: Vec<usize>,
     /// Tokens that all sequences together can hold.
     pub(super) cached_tokens_max: Option<usize>,
+    /// Times that a sequence was to be copied.
+    pub(super) copies: usize,
+    /// Copies fail.
+    pub(super) cannot_copy: bool,
     /// Gives NaN for logits.
     pub(super) damaged: bool,
     /// Keeps nothing of what it embeds.
@@ -151,6 +155,21 @@ impl Forward for FakeForward {
 
     fn is_encoder(&self) -> bool {
         self.seen.borrow().is_encoder
+    }
+
+    fn copy(&mut self, from: usize, to: usize) -> Result<()> {
+        let mut seen = self.seen.borrow_mut();
+        seen.copies += 1;
+        seen.caches[to].clear();
+        seen.computed_to[to] = 0;
+        let held: usize = seen.caches.iter().map(Vec::len).sum();
+        let new = seen.caches[from].len();
+        if seen.cannot_copy || seen.cached_tokens_max.is_some_and(|max| held + new > max) {
+            return Err(Error::OutOfMemory { needed_bytes: new as u64, purpose: "test".into() });
+        }
+        seen.caches[to] = seen.caches[from].clone();
+        seen.computed_to[to] = seen.computed_to[from];
+        Ok(())
     }
 
     fn truncate(&mut self, sequence: usize, tokens: u32) {

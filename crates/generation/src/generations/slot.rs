@@ -26,6 +26,8 @@ pub(super) struct Slot {
 pub(super) struct Generation {
     pub(super) id: GenerationId,
     pub(super) choice: u32,
+    /// Another answer to the same prompt, which is computing that.
+    pub(super) waits_for: Option<GenerationId>,
     /// The first so many of the slot's tokens are the prompt, the others the answer.
     pub(super) prompt_tokens: usize,
     pub(super) reused_tokens: usize,
@@ -56,6 +58,12 @@ impl Slot {
     /// Tokens that the cache lacks.
     pub(super) fn missing(&self) -> usize {
         self.tokens.len() - self.cached
+    }
+
+    /// Whether all of its generation's prompt is in the cache.
+    pub(super) fn has_prompt(&self) -> bool {
+        let prompt = self.generation.as_ref().map(|generation| generation.prompt_tokens);
+        prompt.is_none_or(|tokens| self.cached >= tokens)
     }
 
     /// How many of `tokens`, from the first on, are in the cache.

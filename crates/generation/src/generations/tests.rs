@@ -11,6 +11,8 @@ use super::fake::{
 use super::{GenerationId, GenerationOptions, Generations};
 use crate::Vocabulary as _;
 
+mod choices;
+
 type Fake = Generations<FakeForward, FakeVocabulary>;
 
 fn generations(
@@ -507,8 +509,12 @@ fn damaged_logits_are_errors_and_leave_the_generation_usable() {
     seen.borrow_mut().damaged = true;
     assert!(matches!(step(&mut generations, id), Err(Error::Other { .. })));
     assert!(matches!(generations.score(&[6, 7]), Err(Error::InvalidModel(_))));
+    let reporting = GenerationOptions { log_probabilities: Some(1), ..Default::default() };
+    let reporting = generations.start(vec![7; 5], &one, &reporting).expect("started");
+    assert!(matches!(step(&mut generations, reporting), Err(Error::InvalidModel(_))));
     seen.borrow_mut().damaged = false;
     assert!(matches!(step(&mut generations, id), Ok(Event::Delta(_))));
+    assert!(matches!(step(&mut generations, reporting), Ok(Event::Delta(_))));
 }
 
 #[test]

@@ -148,6 +148,25 @@ impl HeadCache {
         Ok(())
     }
 
+    /// Becomes a copy of `other`.
+    /// # Errors
+    /// Memory does not suffice; the cache is empty then.
+    /// # Panics
+    /// Unless both have heads of the same size and elements of the same type.
+    pub fn copy_from(&mut self, other: &HeadCache) -> Result<(), OutOfMemory> {
+        assert!(self.head_size == other.head_size, "the head's size");
+        self.truncate(0);
+        let pages = other.held.div_ceil(PAGE_TOKENS);
+        match (&mut self.elements, &other.elements) {
+            (Elements::F16(to), Elements::F16(from)) => to.fill(self.head_size, from, pages)?,
+            (Elements::F32(to), Elements::F32(from)) => to.fill(self.head_size, from, pages)?,
+            (Elements::Q8(to), Elements::Q8(from)) => to.fill(self.head_size, from, pages)?,
+            _ => panic!("elements of two types"),
+        }
+        (self.forgotten, self.held) = (other.forgotten, other.held);
+        Ok(())
+    }
+
     /// Forgets the tokens behind the first `tokens`, and gives the memory of whole pages back.
     /// # Panics
     /// If `tokens` ends before [`HeadCache::first`], unless it is 0.
@@ -186,6 +205,21 @@ impl<E: Element> Stored<E> {
         self.pages.try_reserve(missing).map_err(|_| OutOfMemory(bytes(missing)))?;
         for _ in 0..missing {
             self.pages.push(Page::zeroed(head_size)?);
+        }
+        Ok(())
+    }
+
+    /// Takes the first pages of another one, where it has none.
+    fn fill(&mut self, head_size: usize, from: &Self, pages: usize) -> Result<(), OutOfMemory> {
+        if let Err(error) = self.reserve(head_size, pages) {
+            self.pages.clear();
+            return Err(error);
+        }
+        for (page, from) in self.pages.iter_mut().zip(&from.pages) {
+            page.keys.copy_from_slice(&from.keys);
+            page.values.copy_from_slice(&from.values);
+            page.key_scales.copy_from_slice(&from.key_scales);
+            page.value_scales.copy_from_slice(&from.value_scales);
         }
         Ok(())
     }
