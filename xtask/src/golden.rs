@@ -13,7 +13,8 @@ const GGUF: &str = "gguf==0.19.0";
 const JINJA: &str = "jinja2==3.1.6";
 
 /// Runs `golden/golden.py`: tiny random models, and what llama.cpp computes with them, of which
-/// `names` chooses some; without names also `golden/tokenizers.py`: texts, and llama.cpp's tokens; and
+/// `names` chooses some; without names also `golden/tokenizers.py`: texts, and llama.cpp's tokens;
+/// `golden/samplers.py`: logits, and what llama.cpp's samplers leave of them; and
 /// `golden/templates.py`: conversations in chat templates, as Jinja renders them.
 pub(crate) fn make(names: &[String]) -> Result<()> {
     let python = peers::python()?;
@@ -29,6 +30,11 @@ pub(crate) fn make(names: &[String]) -> Result<()> {
         tokenizers.arg(root().join("xtask/golden/tokenizers.py"));
         tokenizers.arg(root().join("tests/reference/tokenizers"));
         command::run(&mut tokenizers)?;
+        let mut samplers = Command::new(&python);
+        samplers.arg(root().join("xtask/golden/samplers.py"));
+        samplers.arg(root().join("tests/reference/architectures/llama.gguf"));
+        samplers.arg(root().join("tests/reference/samplers/samplers.json"));
+        command::run(&mut samplers)?;
         for folder in ["constructs", "families"] {
             let mut templates = Command::new(&python);
             templates.arg(root().join("xtask/golden/templates.py"));

@@ -1,13 +1,25 @@
 //! The choice of a token from logits.
 
 mod candidates;
+mod dry;
+mod mirostat;
+mod penalties;
+mod temperature;
+mod typical;
+mod xtc;
 
 use rand_core::{Rng as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use trefoil_contract::{Error, Result};
 use trefoil_settings::RequestSettings;
 
+use crate::Vocabulary;
 use candidates::Candidates;
+use dry::Dry;
+use mirostat::Mirostat;
+use penalties::Penalties;
+use temperature::Temperature;
+use xtc::Xtc;
 
 /// Chooses tokens as a request's settings say. The steps, in llama.cpp's default order:
 ///
@@ -15,36 +27,43 @@ use candidates::Candidates;
 /// 2. penalties for tokens among the last `penalty_tokens`, the prompt's included: a positive logit
 ///    is divided by the repetition penalty, another multiplied; then the presence penalty and, for
 ///    each occurrence, the frequency penalty are subtracted;
-/// 3. at temperature 0 the largest logit wins, the lowest token among equals. Otherwise:
-/// 4. top-k: keeps the `k` largest logits, lower tokens among equals;
-/// 5. top-p: keeps the fewest largest whose probabilities reach `p` together;
-/// 6. min-p: keeps those with at least that share of the largest probability;
-/// 7. temperature divides the logits, and one number from the generator chooses.
+/// 3. DRY: subtracts from the logits of tokens that would go on with a repetition, the more the
+///    longer that is;
+/// 4. at temperature 0 the largest logit wins, the lowest token among equals. Otherwise:
+/// 5. top-n-sigma: keeps the logits at most `n` standard deviations below the largest;
+/// 6. top-k: keeps the `k` largest logits, lower tokens among equals;
+/// 7. typical-p: keeps the fewest whose information is nearest to the expected one and whose
+///    probabilities reach `p` together;
+/// 8. top-p: keeps the fewest largest whose probabilities reach `p` together;
+/// 9. min-p: keeps those with at least that share of the largest probability;
+/// 10. XTC: with its probability drops all that reach the threshold but the least likely of these;
+/// 11. temperature divides the logits, the dynamic one by how even the probabilities are, and one
+///     number from the generator chooses.
 ///
-/// Each token takes exactly one number from the generator (none at temperature 0). Probabilities
-/// are `f64` sums in a fixed order over `libm`'s `exp`, so that the same seed gives the same tokens
-/// on every platform. A logit that is NaN or -infinity is never chosen; +infinity counts as the
-/// largest finite one.
+/// Mirostat takes the place of 5 to 10, and of the dynamic temperature: temperature divides the
+/// logits, Mirostat keeps the likeliest, one number chooses, and Mirostat learns from how much that
+/// token surprised.
+///
+/// Probabilities are those among the tokens that are left, and each step leaves at least one. They
+/// are `f64` sums in a fixed order over `libm`'s functions. Each token takes exactly one number from
+/// the generator, and with XTC one more before that; none at temperature 0. So the same seed gives
+/// the same tokens on every platform. A logit that is NaN or -infinity is never chosen; +infinity
+/// counts as the largest finite one.
 #[derive(Debug, Clone)]
 pub struct Sampler {
-    temperature: f64,
+    temperature: Temperature,
+    top_n_sigma: f64,
     top_k: usize,
+    typical_p: f64,
     top_p: f64,
     min_p: f64,
+    xtc: Option<Xtc>,
+    mirostat: Option<Mirostat>,
     penalties: Penalties,
+    dry: Option<Dry>,
     bias: Vec<(u32, f32)>,
     generator: Xoshiro256PlusPlus,
     candidates: Candidates,
-}
-
-#[derive(Debug, Clone)]
-struct Penalties {
-    repetition: f64,
-    presence: f64,
-    frequency: f64,
-    tokens: usize,
-    /// The last tokens, sorted; kept for its memory.
-    window: Vec<u32>,
 }
 
 impl Sampler {
@@ -52,7 +71,8 @@ impl Sampler {
     /// tokens; entries for the same token add up.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a bias that is NaN or +infinity.
+    /// [`Error::InvalidArgument`] for a bias that is NaN or +infinity; [`Error::InvalidSetting`] for
+    /// more than 64 sequence breakers of DRY.
     pub fn new(settings: &RequestSettings, bias: &[(u32, f32)]) -> Result<Self> {
         if let Some((token, value)) =
             bias.iter().find(|(_, value)| value.is_nan() || *value == f32::INFINITY)
@@ -64,17 +84,16 @@ impl Sampler {
         }
         // The settings' table keeps values in their ranges; what else comes here is harmless.
         Ok(Sampler {
-            temperature: settings.temperature,
+            temperature: Temperature::new(settings),
+            top_n_sigma: settings.top_n_sigma,
             top_k: usize::try_from(settings.top_k).unwrap_or(usize::MAX),
+            typical_p: settings.typical_p,
             top_p: settings.top_p,
             min_p: settings.min_p,
-            penalties: Penalties {
-                repetition: settings.repetition_penalty,
-                presence: settings.presence_penalty,
-                frequency: settings.frequency_penalty,
-                tokens: usize::try_from(settings.penalty_tokens).unwrap_or(usize::MAX),
-                window: Vec::new(),
-            },
+            xtc: Xtc::new(settings),
+            mirostat: Mirostat::new(settings),
+            penalties: Penalties::new(settings),
+            dry: Dry::new(settings)?,
             bias: bias.to_vec(),
             generator: Xoshiro256PlusPlus::seed_from_u64(settings.seed),
             candidates: Candidates::default(),
@@ -86,23 +105,22 @@ impl Sampler {
     ///
     /// # Errors
     /// [`Error::Other`] `no-candidate` if no token can be chosen: every logit is NaN or -infinity.
-    pub fn sample(&mut self, logits: &mut [f32], history: &[u32]) -> Result<u32> {
+    pub fn sample(
+        &mut self,
+        logits: &mut [f32],
+        history: &[u32],
+        vocabulary: &impl Vocabulary,
+    ) -> Result<u32> {
         for (token, bias) in &self.bias {
             if let Some(logit) = logit_of(logits, *token) {
                 *logit += bias;
             }
         }
         self.penalties.apply(logits, history);
-        let chosen = if self.temperature > 0.0 {
-            // Drawn even where it decides nothing: the next token's draw must not depend on that.
-            let draw = unit(self.generator.next_u64());
-            self.candidates.select(logits, self.top_k);
-            self.candidates.keep_top_p(self.top_p);
-            self.candidates.keep_min_p(self.min_p);
-            self.candidates.choose(self.temperature, draw)
-        } else {
-            greedy(logits)
-        };
+        if let Some(dry) = &mut self.dry {
+            dry.apply(logits, history, vocabulary);
+        }
+        let chosen = if self.temperature.is_greedy() { greedy(logits) } else { self.draw(logits) };
         chosen.ok_or_else(|| Error::Other {
             code: "no-candidate".into(),
             message: "no token can be chosen: every logit is NaN or -infinity. Either the logit \
@@ -110,23 +128,27 @@ impl Sampler {
                 .into(),
         })
     }
-}
 
-impl Penalties {
-    fn apply(&mut self, logits: &mut [f32], history: &[u32]) {
-        if self.repetition == 1.0 && self.presence == 0.0 && self.frequency == 0.0 {
-            return;
+    fn draw(&mut self, logits: &[f32]) -> Option<u32> {
+        let candidates = &mut self.candidates;
+        // Drawn even where they decide nothing: the next token's draws must not depend on that.
+        let mut number = || unit(self.generator.next_u64());
+        let xtc = self.xtc.as_ref().map(|xtc| (xtc, number()));
+        let draw = number();
+        if let Some(mirostat) = &mut self.mirostat {
+            candidates.select(logits, 0.0, 0);
+            return mirostat.choose(candidates, self.temperature.fixed(), draw);
         }
-        let start = history.len().saturating_sub(self.tokens);
-        self.window.clear();
-        self.window.extend_from_slice(&history[start..]);
-        self.window.sort_unstable();
-        for run in self.window.chunk_by(|a, b| a == b) {
-            let Some(logit) = logit_of(logits, run[0]) else { continue };
-            let value = f64::from(*logit);
-            let value = if value > 0.0 { value / self.repetition } else { value * self.repetition };
-            *logit = (value - self.presence - self.frequency * run.len() as f64) as f32;
+        candidates.select(logits, self.top_n_sigma, self.top_k);
+        candidates.keep_typical(self.typical_p);
+        candidates.keep_top_p(self.top_p);
+        candidates.keep_min_p(self.min_p);
+        if let Some((xtc, draw)) = xtc {
+            xtc.apply(candidates, draw);
         }
+        let temperature = self.temperature.of(candidates);
+        let total = candidates.weigh(temperature);
+        candidates.pick(draw * total).map(|index| candidates.token(index))
     }
 }
 

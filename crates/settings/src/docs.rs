@@ -1,3 +1,5 @@
+use trefoil_contract::Value;
+
 use crate::{Scope, TABLE};
 
 /// The table as a Markdown page: `docs/settings.md` is this text, and a test compares them.
@@ -18,17 +20,21 @@ pub fn markdown() -> String {
             Scope::Model => "model",
             Scope::Request => "request",
         };
-        let default: Vec<_> = key.default_values().iter().map(ToString::to_string).collect();
-        let default = default.join(", ");
         let code = |text: &str| match text {
             "" => String::new(),
             text => format!("`{text}`"),
         };
+        // Texts of a list are quoted: they may end lines.
+        let default = |value: Value| match value {
+            Value::Text(text) if key.kind.is_list() => code(&format!("{text:?}")),
+            value => code(&value.to_string()),
+        };
+        let defaults: Vec<_> = key.default_values().into_iter().map(default).collect();
         page.push_str(&format!(
             "| `{}` | {scope} | {} | {} | {} | {} |\n",
             key.name,
             key.kind,
-            code(&default),
+            defaults.join(", "),
             code(key.metadata.unwrap_or_default()),
             key.doc,
         ));

@@ -69,8 +69,26 @@ pub struct RequestSettings {
     pub top_k: u32,
     /// Probability that the candidates reach together.
     pub top_p: f64,
+    /// Standard deviations below the largest logit within which tokens are kept; 0 for all.
+    pub top_n_sigma: f64,
+    /// Probability that the most typical candidates reach together.
+    pub typical_p: f64,
     /// Share of the likeliest token's probability below which tokens are dropped.
     pub min_p: f64,
+    /// How often XTC drops likely tokens.
+    pub xtc_probability: f64,
+    /// Probability from which on XTC drops a token.
+    pub xtc_threshold: f64,
+    /// Half of the range of the dynamic temperature; 0 for a fixed one.
+    pub dynamic_temperature_range: f64,
+    /// Exponent of the share of entropy in the dynamic temperature.
+    pub dynamic_temperature_exponent: f64,
+    /// Version of Mirostat; 0 for none.
+    pub mirostat: u32,
+    /// Surprise that Mirostat aims at, in bits.
+    pub mirostat_tau: f64,
+    /// How fast Mirostat learns.
+    pub mirostat_eta: f64,
     /// Divides logits of tokens that occurred.
     pub repetition_penalty: f64,
     /// Subtracted from logits of tokens that occurred.
@@ -79,6 +97,16 @@ pub struct RequestSettings {
     pub frequency_penalty: f64,
     /// Number of last tokens that the penalties look at.
     pub penalty_tokens: u32,
+    /// DRY's penalty for a repetition of the allowed length; 0 for none.
+    pub dry_multiplier: f64,
+    /// Factor of DRY's penalty for each token more.
+    pub dry_base: f64,
+    /// Length of a repetition from which on DRY penalises, in tokens.
+    pub dry_allowed_length: u32,
+    /// Number of last tokens that DRY looks at; 0 for all.
+    pub dry_penalty_tokens: u32,
+    /// Texts that end what DRY counts as a repetition.
+    pub dry_sequence_breakers: Vec<String>,
     /// Seed of the random choices.
     pub seed: u64,
     /// Texts that end the answer.
@@ -102,11 +130,25 @@ impl Default for Settings {
                 temperature: 0.8,
                 top_k: 40,
                 top_p: 0.95,
+                top_n_sigma: 0.0,
+                typical_p: 1.0,
                 min_p: 0.05,
+                xtc_probability: 0.0,
+                xtc_threshold: 0.1,
+                dynamic_temperature_range: 0.0,
+                dynamic_temperature_exponent: 1.0,
+                mirostat: 0,
+                mirostat_tau: 5.0,
+                mirostat_eta: 0.1,
                 repetition_penalty: 1.0,
                 presence_penalty: 0.0,
                 frequency_penalty: 0.0,
                 penalty_tokens: 64,
+                dry_multiplier: 0.0,
+                dry_base: 1.75,
+                dry_allowed_length: 2,
+                dry_penalty_tokens: 0,
+                dry_sequence_breakers: ["\n", ":", "\"", "*"].map(str::to_owned).into(),
                 seed: 0,
                 stop: Vec::new(),
             },
@@ -115,7 +157,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Applies one layer over what earlier layers set. A list (`stop`) that occurs in the layer
+    /// Applies one layer over what earlier layers set. A list (such as `stop`) that occurs in the layer
     /// replaces the earlier one as a whole. `engine` is the prefix of the engine's own keys;
     /// `scope` is [`Scope::Request`] where keys that are fixed at opening must be refused.
     ///

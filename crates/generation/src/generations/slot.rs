@@ -94,7 +94,7 @@ impl Slot {
         if let Some(log_probabilities) = &mut generation.log_probabilities {
             log_probabilities.keep(logits)?;
         }
-        let token = generation.sampler.sample(logits, &self.tokens)?;
+        let token = generation.sampler.sample(logits, &self.tokens, vocabulary)?;
         self.tokens.push(token);
         let mut text = String::new();
         let mut stopped = false;
