@@ -193,3 +193,45 @@ fn choices_take_a_place_each_until_they_are_dropped() {
     assert!(matches!(refused(0), Some(Error::InvalidArgument(_))));
     drop(held);
 }
+
+#[test]
+fn a_shifted_context_goes_on_as_a_fresh_request_would() {
+    let engine = tiny();
+    let small = [integer("context-tokens", 16), integer("prefill-tokens", 4)];
+    engine.configure(small.to_vec()).unwrap();
+    let model = engine.open(None).unwrap();
+    let mut held = model.tokenize(b"Once upon", Default::default());
+    held.truncate(10);
+    let shift = Setting::new("context-full", Value::Text("shift".into()));
+    let settings = [greedy(40), vec![shift, integer("keep-tokens", 3)]].concat();
+    let generation = start(&model, Prompt::Tokens(held.clone()), &settings).unwrap();
+    let mut idle = 0;
+    let mut count = 0;
+    let usage = loop {
+        match generation.next().expect("an event") {
+            Event::Delta(delta) => {
+                if held.len() > 16 {
+                    let behind = held.split_off(3);
+                    held.extend(&behind[behind.len().div_ceil(2)..]);
+                }
+                // The request's own cache is another one.
+                let logits = model.logits(&held).unwrap();
+                let best = (0..logits.len()).rev().max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
+                assert_eq!(delta.tokens, [best.unwrap() as u32], "token {count}");
+                held.extend(delta.tokens);
+                count += 1;
+            }
+            Event::Done(done) => {
+                assert_eq!(done.reason, FinishReason::Length);
+                break done.usage;
+            }
+            Event::Idle(0) => idle += 1,
+            _ => {}
+        }
+    };
+    assert_eq!((count, usage.generated_tokens), (40, 40));
+    assert!(idle > 0, "the context never shifted");
+    let long = start(&model, Prompt::Tokens(vec![65; 17]), &settings).err();
+    let expected = Error::ContextOverflow { needed_tokens: 18, available_tokens: 16 };
+    assert_eq!(long, Some(expected), "a prompt has to fit");
+}

@@ -42,6 +42,11 @@ pub struct GenerationOptions {
 ///   When the token ends the answer, the delta brings all text that was held back;
 /// - after that delta it computes nothing: a `done`. The slot is free then.
 ///
+/// Where an answer fills the context and its settings let that shift, the first `keep_tokens` tokens
+/// stay (at most half of the context), and the newer half of those behind them. What moved is
+/// computed anew, as the answer to a prompt of these tokens would be, an `idle` for each chunk but
+/// the last. Penalties look at the tokens that stayed.
+///
 /// Later steps answer [`Error::Finished`]. After any other error a generation stands where it
 /// stood: it can be stepped again or cancelled.
 ///
@@ -147,6 +152,8 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
             },
             sampler,
             log_probabilities,
+            generated_tokens: 0,
+            keep_tokens: settings.shifts_context.then_some(settings.keep_tokens as usize),
             text,
             ended: None,
         });
@@ -214,7 +221,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         let done = Done {
             choice: generation.choice,
             reason: generation.ended?,
-            usage: generation.usage(slot.tokens.len()),
+            usage: generation.usage(),
         };
         slot.release();
         Some(done)

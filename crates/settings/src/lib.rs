@@ -28,6 +28,9 @@ pub const KV_CACHE_TYPES: &[&str] = &["f16", "f32", "q8"];
 /// Values of `pooling`, the default first.
 pub const POOLINGS: &[&str] = &["model", "mean", "cls", "last"];
 
+/// Values of `context-full`, the default first.
+pub const CONTEXT_FULL: &[&str] = &["stop", "shift"];
+
 /// Everything that the table can set, with the engine's defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -61,8 +64,14 @@ pub struct ModelSettings {
 /// What a request may choose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RequestSettings {
-    /// Tokens of the answer at most; 0 stands for as many as the context holds.
+    /// Tokens of the answer at most; 0 stands for as many as the context holds, or for any number
+    /// where that shifts.
     pub max_tokens: u32,
+    /// Whether a full context makes room for more by giving up old tokens. Otherwise it ends the
+    /// answer.
+    pub shifts_context: bool,
+    /// First tokens that stay then.
+    pub keep_tokens: u32,
     /// 0 takes the likeliest token.
     pub temperature: f64,
     /// Number of likeliest tokens to choose among; 0 for all.
@@ -127,6 +136,8 @@ impl Default for Settings {
             },
             request: RequestSettings {
                 max_tokens: 0,
+                shifts_context: false,
+                keep_tokens: 4,
                 temperature: 0.8,
                 top_k: 40,
                 top_p: 0.95,

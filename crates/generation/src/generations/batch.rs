@@ -85,6 +85,10 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
                 None => slot.progress(work.length),
             };
             slot.cached += work.length;
+            if let Some(kept) = slot.shift(context) {
+                forward.truncate(work.slot, slot::count(kept));
+                slot.cached = forward.reusable(work.slot, slot::count(kept)) as usize;
+            }
             Ok(event)
         };
         work.iter().map(&mut take_one).collect()
@@ -159,11 +163,15 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
 
 impl Slot {
     fn progress(&self, length: usize) -> Event {
-        let generation = self.generation.as_ref();
+        let Some(generation) = &self.generation else { return Event::Idle(0) };
+        if generation.generated_tokens > 0 {
+            // What a shifted context is left with.
+            return Event::Idle(generation.choice);
+        }
         Event::PromptProgress(PromptProgress {
-            choice: generation.map_or(0, |generation| generation.choice),
+            choice: generation.choice,
             done_tokens: slot::count(self.cached + length),
-            total_tokens: generation.map_or(0, |generation| slot::count(generation.prompt_tokens)),
+            total_tokens: slot::count(generation.prompt_tokens),
         })
     }
 }

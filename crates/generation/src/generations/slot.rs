@@ -28,10 +28,15 @@ pub(super) struct Generation {
     pub(super) choice: u32,
     /// Another answer to the same prompt, which is computing that.
     pub(super) waits_for: Option<GenerationId>,
-    /// The first so many of the slot's tokens are the prompt, the others the answer.
+    /// The first so many of the slot's tokens are the prompt, the others the answer, until the
+    /// context shifts.
     pub(super) prompt_tokens: usize,
     pub(super) reused_tokens: usize,
     pub(super) max_tokens: usize,
+    /// Of the answer, so far.
+    pub(super) generated_tokens: usize,
+    /// First tokens that stay when the context shifts; without, a full one ends the answer.
+    pub(super) keep_tokens: Option<usize>,
     pub(super) sampler: Sampler,
     pub(super) log_probabilities: Option<LogProbabilities>,
     pub(super) text: TextStream,
@@ -45,11 +50,11 @@ pub(super) fn count(tokens: usize) -> u32 {
 }
 
 impl Generation {
-    pub(super) fn usage(&self, tokens: usize) -> Usage {
+    pub(super) fn usage(&self) -> Usage {
         Usage {
             prompt_tokens: count(self.prompt_tokens),
             cached_tokens: count(self.reused_tokens),
-            generated_tokens: count(tokens - self.prompt_tokens),
+            generated_tokens: count(self.generated_tokens),
         }
     }
 }
@@ -77,6 +82,19 @@ impl Slot {
         self.tokens.truncate(self.cached);
     }
 
+    /// Gives up old tokens of a generation that goes on though its tokens do not fit the context.
+    /// Answers how many of the first ones are the same as before, if any are not.
+    pub(super) fn shift(&mut self, context_tokens: usize) -> Option<usize> {
+        let generation = self.generation.as_ref().filter(|it| it.ended.is_none())?;
+        if self.tokens.len() <= context_tokens {
+            return None;
+        }
+        let kept = generation.keep_tokens?.min(context_tokens / 2);
+        let dropped = (self.tokens.len() - kept).div_ceil(2);
+        self.tokens.drain(kept..kept + dropped);
+        Some(kept)
+    }
+
     /// Forgets what was cached.
     pub(super) fn clear(&mut self) {
         self.tokens = Vec::new();
@@ -96,6 +114,7 @@ impl Slot {
         }
         let token = generation.sampler.sample(logits, &self.tokens, vocabulary)?;
         self.tokens.push(token);
+        generation.generated_tokens += 1;
         let mut text = String::new();
         let mut stopped = false;
         let ends = vocabulary.ends_generation(token);
@@ -107,9 +126,9 @@ impl Slot {
             Some(FinishReason::Stop)
         } else if stopped {
             Some(FinishReason::StopText)
-        } else if self.tokens.len() - generation.prompt_tokens >= generation.max_tokens {
+        } else if generation.generated_tokens >= generation.max_tokens {
             Some(FinishReason::Length)
-        } else if self.tokens.len() > context_tokens {
+        } else if self.tokens.len() > context_tokens && generation.keep_tokens.is_none() {
             // The token that was chosen has no place to be computed at.
             Some(FinishReason::ContextFull)
         } else {

@@ -12,6 +12,7 @@ use super::{GenerationId, GenerationOptions, Generations};
 use crate::Vocabulary as _;
 
 mod choices;
+mod shift;
 
 type Fake = Generations<FakeForward, FakeVocabulary>;
 

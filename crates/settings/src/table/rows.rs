@@ -3,7 +3,7 @@
 use trefoil_contract::Value;
 
 use super::{Key, Kind, Scope};
-use crate::{KV_CACHE_TYPES, POOLINGS, Settings};
+use crate::{CONTEXT_FULL, KV_CACHE_TYPES, POOLINGS, Settings};
 
 macro_rules! integer {
     ($group:ident.$field:ident, $min:expr, $max:expr, $type:ty) => {
@@ -142,7 +142,36 @@ pub static TABLE: &[Key] = &[
         Scope::Request,
         None,
         integer!(request.max_tokens, 0, 1 << 24, u32),
-        "Tokens of the answer at most. 0 stands for as many as the context holds.",
+        "Tokens of the answer at most. 0 stands for as many as the context holds, and for any number \
+         where `context-full` is `shift`.",
+    ),
+    row(
+        "context-full",
+        Scope::Request,
+        None,
+        (
+            Kind::Choice(CONTEXT_FULL),
+            |settings| {
+                let name = CONTEXT_FULL[usize::from(settings.request.shifts_context)];
+                vec![Value::Text(name.to_owned())]
+            },
+            |settings, value| {
+                if let Value::Text(text) = value {
+                    settings.request.shifts_context = text == CONTEXT_FULL[1];
+                }
+            },
+        ),
+        "What happens when an answer fills the context: `stop` ends it, `shift` gives up the older \
+         half of the tokens behind the first `keep-tokens`, computes the others anew, and goes on. A \
+         prompt has to fit in any case.",
+    ),
+    row(
+        "keep-tokens",
+        Scope::Request,
+        None,
+        integer!(request.keep_tokens, 0, 1 << 24, u32),
+        "First tokens that stay when the context shifts, the prompt's included; at most half of the \
+         context. Models attend to the very first ones whatever these are.",
     ),
     row(
         "temperature",
