@@ -56,6 +56,7 @@ const GUESTS: &[Guest] = &[
 
 /// The crates that guests are made of.
 const GUEST_CRATES: &[&str] = &[
+    "constraints",
     "contract",
     "decoder",
     "engine",

@@ -16,6 +16,7 @@
 
 mod chat_template;
 mod component;
+mod constraint;
 mod decoder;
 mod gguf;
 mod reference;
@@ -25,6 +26,7 @@ mod tokenizer;
 
 pub use chat_template::chat_template;
 pub use component::component;
+pub use constraint::constraint;
 pub use decoder::decoder;
 pub use gguf::gguf;
 pub use reference::reference;
@@ -39,6 +41,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("chat_template", chat_template),
     ("component", component),
+    ("constraint", constraint),
     ("decoder", decoder),
     ("gguf", gguf),
     ("reference", reference),

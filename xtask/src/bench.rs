@@ -121,7 +121,7 @@ fn programs(trefoil: &PathBuf, peers: &Peers, model: &PathBuf, quick: bool) -> V
         };
         let tests = match (quick, instances) {
             (true, _) => "pp128,tg128",
-            (false, "1") => "pp128,pp512,tg128,tg128@2048,tg128x8",
+            (false, "1") => "pp128,pp512,tg128,tg128-json,tg128@2048,tg128x8",
             (false, _) => "pp128,pp512,tg128",
         };
         command.args(["--tests", tests]).arg(model);

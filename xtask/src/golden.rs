@@ -14,8 +14,9 @@ const JINJA: &str = "jinja2==3.1.6";
 
 /// Runs `golden/golden.py`: tiny random models, and what llama.cpp computes with them, of which
 /// `names` chooses some; without names also `golden/tokenizers.py`: texts, and llama.cpp's tokens;
-/// `golden/samplers.py`: logits, and what llama.cpp's samplers leave of them; and
-/// `golden/templates.py`: conversations in chat templates, as Jinja renders them.
+/// `golden/samplers.py`: logits, and what llama.cpp's samplers leave of them;
+/// `golden/templates.py`: conversations in chat templates, as Jinja renders them; and
+/// `golden/schemas.py`: JSON schemas.
 pub(crate) fn make(names: &[String]) -> Result<()> {
     let python = peers::python()?;
     let mut pip = Command::new(&python);
@@ -41,6 +42,10 @@ pub(crate) fn make(names: &[String]) -> Result<()> {
             templates.arg(root().join("tests/reference/templates").join(folder));
             command::run(&mut templates)?;
         }
+        let mut schemas = Command::new(&python);
+        schemas.arg(root().join("xtask/golden/schemas.py"));
+        schemas.arg(root().join("tests/reference/schemas"));
+        command::run(&mut schemas)?;
     }
     Ok(())
 }

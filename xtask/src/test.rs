@@ -12,6 +12,7 @@ use crate::{command, model, root, target, tools};
 /// Crates that test natively, with debug assertions and overflow checks.
 const NATIVE: &[&str] = &[
     "trefoil-compose",
+    "trefoil-constraints",
     "trefoil-contract",
     "trefoil-decoder",
     "trefoil-engine",

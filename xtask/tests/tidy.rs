@@ -15,7 +15,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trefoil-remote", &[]),
     ("trefoil-settings", &["trefoil-contract"]),
     ("trefoil-tokenizer", &["trefoil-gguf"]),
-    ("trefoil-generation", &["trefoil-contract", "trefoil-settings", "trefoil-tokenizer"]),
+    ("trefoil-constraints", &["trefoil-contract"]),
+    (
+        "trefoil-generation",
+        &["trefoil-constraints", "trefoil-contract", "trefoil-settings", "trefoil-tokenizer"],
+    ),
     (
         "trefoil-decoder",
         &["trefoil-contract", "trefoil-generation", "trefoil-gguf", "trefoil-kernels"],
@@ -71,6 +75,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         // A test in its own right, which is why it may use the fixtures.
         &[
             "trefoil-compose",
+            "trefoil-constraints",
             "trefoil-contract",
             "trefoil-decoder",
             "trefoil-fixtures",
@@ -92,6 +97,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("wasmtime-wasi-http", &["trefoil-host"]),
     ("wac-graph", &["trefoil-compose"]),
     ("minijinja", &["trefoil-generation"]),
+    ("llguidance", &["trefoil-constraints"]),
     ("indicatif", &["trefoil"]),
     ("ureq", &["trefoil-hub"]),
 ];

@@ -1,6 +1,6 @@
 use super::{
-    Failure, IsTerminal, Model, Options, Setting, Stats, answer, conversation, io, message, print,
-    utf8,
+    Failure, IsTerminal, Model, Options, RequestOptions, Stats, answer, conversation, io, message,
+    print, utf8,
 };
 use std::io::BufRead;
 
@@ -9,7 +9,7 @@ use std::io::BufRead;
 pub(crate) fn run(
     model: &Model,
     options: &Options,
-    settings: &[Setting],
+    wanted: &RequestOptions,
     stats: &mut Stats,
 ) -> Result<(), Failure> {
     let interactive = io::stdin().is_terminal();
@@ -36,7 +36,7 @@ pub(crate) fn run(
             "/bye" | "/exit" | "/quit" if interactive => break,
             text => messages.push(message("user", text)),
         }
-        let reply = answer(model, conversation(messages.clone()), settings, stats)?;
+        let reply = answer(model, conversation(messages.clone()), wanted, stats)?;
         print(io::stdout(), "\n")?;
         messages.push(message("assistant", &reply));
     }

@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use bindings::trefoil::llm::inference::{
     Conversation, Event, FinishReason, Generation, Message, MessagePart, Model, Prompt, Request,
 };
-use bindings::trefoil::llm::types::{self, Setting};
-use options::Options;
+use bindings::trefoil::llm::types;
+use options::{Options, RequestOptions};
 use stats::Stats;
 
 #[allow(missing_docs, unreachable_pub)]
@@ -61,7 +61,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     let mut stats = Stats::new(options.stats);
     let model = Model::open(options.model.as_deref())?;
     stats.loaded();
-    let settings = options.settings();
+    let wanted = options.request();
     match &options.prompt {
         Some(prompt) => {
             let prompt = match prompt.as_str() {
@@ -75,7 +75,7 @@ fn run(options: &Options) -> Result<(), Failure> {
                 messages.push(message("user", &prompt));
                 conversation(messages)
             };
-            let answer = answer(&model, prompt, &settings, &mut stats)?;
+            let answer = answer(&model, prompt, &wanted, &mut stats)?;
             if !answer.ends_with('\n') {
                 print(io::stdout(), "\n")?;
             }
@@ -83,7 +83,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         None if options.raw => {
             return Err(Failure::Input("`--raw` needs a prompt: add `-p PROMPT`".into()));
         }
-        None => dialogue::run(&model, options, &settings, &mut stats)?,
+        None => dialogue::run(&model, options, &wanted, &mut stats)?,
     }
     stats.report();
     Ok(())
@@ -93,13 +93,14 @@ fn run(options: &Options) -> Result<(), Failure> {
 fn answer(
     model: &Model,
     prompt: Prompt,
-    settings: &[Setting],
+    wanted: &RequestOptions,
     stats: &mut Stats,
 ) -> Result<String, Failure> {
     let request = model.request(&prompt);
-    for setting in settings {
+    for setting in &wanted.settings {
         request.set(setting);
     }
+    request.set_response_format(&wanted.response_format);
     let generation: Generation = Request::start(request)?;
     stats.started();
     let mut answer = String::new();

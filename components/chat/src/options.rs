@@ -1,7 +1,7 @@
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use trefoil_settings::{Kind, Scope, TABLE};
 
-use crate::bindings::trefoil::llm::inference::Message;
+use crate::bindings::trefoil::llm::inference::{Message, ResponseFormat};
 use crate::bindings::trefoil::llm::types::{Setting, Value};
 use crate::message;
 
@@ -13,7 +13,21 @@ pub(crate) struct Options {
     pub(crate) model: Option<String>,
     system: Option<String>,
     settings: Vec<trefoil_contract::Setting>,
+    response_format: ResponseFormat,
 }
+
+/// What every request has beside its prompt.
+pub(crate) struct RequestOptions {
+    pub(crate) settings: Vec<Setting>,
+    pub(crate) response_format: ResponseFormat,
+}
+
+/// The flags that say which form answers have.
+const RESPONSE_FORMATS: &[(&str, &str, &str)] = &[
+    ("json-schema", "JSON", "Answer with JSON that satisfies this schema"),
+    ("regex", "PATTERN", "Answer with text that this regular expression matches as a whole"),
+    ("grammar", "GRAMMAR", "Answer with text that this grammar derives, in Lark or GBNF"),
+];
 
 impl Options {
     /// Reads the command line; prints help or a usage error and exits where it must.
@@ -29,6 +43,7 @@ impl Options {
             model: matches.remove_one("model"),
             system: matches.remove_one("system"),
             settings,
+            response_format: response_format(&mut matches),
         }
     }
 
@@ -37,13 +52,13 @@ impl Options {
         self.system.iter().map(|text| message("system", text)).collect()
     }
 
-    /// The flags as settings of a request. Without `--seed` each run has its own.
-    pub(crate) fn settings(&self) -> Vec<Setting> {
+    /// The flags as options of requests. Without `--seed` each run has its own.
+    pub(crate) fn request(&self) -> RequestOptions {
         let mut settings: Vec<Setting> = self.settings.iter().cloned().map(convert).collect();
         if !self.settings.iter().any(|setting| setting.key == "seed") {
             settings.push(Setting { key: "seed".into(), value: Value::Integer(random_seed()) });
         }
-        settings
+        RequestOptions { settings, response_format: self.response_format.clone() }
     }
 }
 
@@ -94,6 +109,17 @@ fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Report speed on standard error"),
         );
+    for &(name, value, help) in RESPONSE_FORMATS {
+        let others = RESPONSE_FORMATS.iter().map(|(name, ..)| *name).filter(|other| *other != name);
+        command = command.arg(
+            Arg::new(name)
+                .long(name)
+                .value_name(value)
+                .allow_hyphen_values(true)
+                .conflicts_with_all(others)
+                .help(help),
+        );
+    }
     for key in TABLE.iter().filter(|key| key.scope == Scope::Request) {
         let defaults: Vec<_> = key.default_values().iter().map(ToString::to_string).collect();
         let range = match key.kind {
@@ -124,6 +150,18 @@ fn settings(matches: &ArgMatches) -> Result<Vec<trefoil_contract::Setting>, Stri
         }
     }
     Ok(settings)
+}
+
+fn response_format(matches: &mut ArgMatches) -> ResponseFormat {
+    if let Some(schema) = matches.remove_one("json-schema") {
+        ResponseFormat::JsonSchema(schema)
+    } else if let Some(expression) = matches.remove_one("regex") {
+        ResponseFormat::Regex(expression)
+    } else if let Some(grammar) = matches.remove_one("grammar") {
+        ResponseFormat::Grammar(grammar)
+    } else {
+        ResponseFormat::Text
+    }
 }
 
 fn convert(setting: trefoil_contract::Setting) -> Setting {

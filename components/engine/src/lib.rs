@@ -162,7 +162,7 @@ impl wit::GuestRequest for Request {
     }
 
     fn set_response_format(&self, format: wit::ResponseFormat) {
-        self.0.borrow_mut().set_response_format(&format.into());
+        self.0.borrow_mut().set_response_format(format.into());
     }
 
     fn set_tool_choice(&self, choice: wit::ToolChoice) {

@@ -12,6 +12,7 @@ mod instances;
 mod messages;
 mod parts;
 mod remote;
+mod response_format;
 mod session;
 mod stats;
 mod terminal;

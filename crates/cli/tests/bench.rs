@@ -6,7 +6,7 @@ mod support;
 
 use support::Place;
 
-const TESTS: &str = "pp16,tg4,tg4@8x2";
+const TESTS: &str = "pp16,tg4,tg4-json,tg4@8x2";
 
 fn bench<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["bench", "tiny.gguf", "--instances", "1", "--tests", TESTS, "-r", "2"], more].concat()
@@ -17,7 +17,7 @@ fn json_has_a_result_for_each_test_and_a_value_for_each_run() {
     let report = Place::with_model().run(&bench(&["--json"])).json();
     let results = report["results"].as_array().expect("a list");
     let names: Vec<_> = results.iter().map(|it| it["test"].as_str().expect("a name")).collect();
-    assert_eq!(names, ["pp16", "tg4", "tg4@8x2"]);
+    assert_eq!(names, ["pp16", "tg4", "tg4-json", "tg4@8x2"]);
     for result in results {
         let runs = result["runs_tokens_per_s"].as_array().expect("a list");
         let runs: Vec<_> = runs.iter().map(|run| run.as_f64().expect("a number")).collect();

@@ -121,9 +121,10 @@ pub enum Prompt {
 }
 
 /// Form that an answer must have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ResponseFormat {
     /// Any text.
+    #[default]
     Text,
     /// JSON that satisfies a schema.
     JsonSchema(String),

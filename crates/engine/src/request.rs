@@ -16,6 +16,7 @@ pub struct Request {
     logit_bias: Vec<(u32, f32)>,
     log_probabilities: Option<u32>,
     choices: u32,
+    response_format: ResponseFormat,
     unsupported: Option<String>,
 }
 
@@ -29,6 +30,7 @@ impl Request {
             logit_bias: Vec::new(),
             log_probabilities: None,
             choices: 1,
+            response_format: ResponseFormat::Text,
             unsupported: None,
         }
     }
@@ -63,10 +65,8 @@ impl Request {
     }
 
     /// Form of the answer.
-    pub fn set_response_format(&mut self, format: &ResponseFormat) {
-        if *format != ResponseFormat::Text {
-            self.refuse("response formats other than text");
-        }
+    pub fn set_response_format(&mut self, format: ResponseFormat) {
+        self.response_format = format;
     }
 
     /// Whether tools are called.
@@ -98,6 +98,7 @@ impl Request {
             logit_bias: self.logit_bias,
             choice: 0,
             log_probabilities: self.log_probabilities,
+            response_format: self.response_format,
         };
         let ids = self.model.generations.borrow_mut().start_choices(
             tokens,

@@ -247,9 +247,11 @@ fn what_the_engine_cannot_do_yet_is_unsupported_by_name() {
         let Some(Error::Unsupported(text)) = error else { panic!("{error:?}") };
         text
     };
-    let schema = trefoil_contract::ResponseFormat::JsonSchema("{}".into());
-    let format = refused(&|request| request.set_response_format(&schema));
-    assert!(format.starts_with("unsupported: response formats"), "{format}");
+    let schema = r#"{"items": {"uniqueItems": true}}"#;
+    let schema = trefoil_contract::ResponseFormat::JsonSchema(schema.into());
+    let format = refused(&|request| request.set_response_format(schema.clone()));
+    assert!(format.starts_with("unsupported: the keyword `uniqueItems`"), "{format}");
+    assert!(format.contains("`#/items/uniqueItems`"), "{format}");
     let tool = refused(&|request| {
         request.set_tool_choice(&trefoil_contract::ToolChoice::Required);
     });
@@ -434,4 +436,46 @@ fn an_encoder_generates_nothing_and_says_what_it_does() {
     assert_eq!(model.embed(&[2; 129]), Err(long));
     let beyond = model.embed(&[2, 1_000_000]).expect_err("is no token");
     assert!(beyond.to_string().contains("1000000"), "{beyond}");
+}
+
+#[test]
+fn answers_have_the_form_that_is_asked_for_whatever_computes_beside_them() {
+    let engine = tiny();
+    engine.configure(vec![integer("sequences-max", 2)]).unwrap();
+    let model = engine.open(None).unwrap();
+    let schema = r#"{"type": "object", "properties": {"ok": {"type": "boolean"}, "of": {"enum": ["a", "b", 1]}},
+                     "required": ["ok", "of"], "additionalProperties": false}"#;
+    for seed in 0..5 {
+        let mut request = Request::new(Rc::clone(&model), text("a"));
+        request.set(Setting::new("temperature", Value::Number(1.5)));
+        request.set(integer("seed", seed));
+        request.set_response_format(trefoil_contract::ResponseFormat::JsonSchema(schema.into()));
+        let formed = request.start().unwrap();
+        let free = start(&model, text("b"), &[integer("max-tokens", 5)]).unwrap();
+        for _ in 0..5 {
+            assert!(advance(&[&formed, &free]).iter().all(Result::is_ok));
+        }
+        drop(free);
+        let (mut answer, _, reason, _) = finish(&formed);
+        assert_eq!(reason, FinishReason::Stop);
+        // What the first steps brought is not in it: what is left ends the object.
+        assert!(answer.trim_end().ends_with('}'), "{answer}");
+        let again = {
+            let mut request = Request::new(Rc::clone(&model), text("a"));
+            request.set(Setting::new("temperature", Value::Number(1.5)));
+            request.set(integer("seed", seed));
+            request
+                .set_response_format(trefoil_contract::ResponseFormat::JsonSchema(schema.into()));
+            request.start().unwrap()
+        };
+        let whole = finish(&again).0;
+        assert!(whole.ends_with(&answer), "{whole}");
+        answer = whole.split_whitespace().collect();
+        let allowed =
+            |ok: &str| ["\"a\"", "\"b\"", "1"].map(|of| format!("{{\"ok\":{ok},\"of\":{of}}}"));
+        assert!(
+            allowed("true").contains(&answer) || allowed("false").contains(&answer),
+            "{answer}"
+        );
+    }
 }

@@ -6,13 +6,15 @@ mod embedding;
 mod scoring;
 mod slot;
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
-use trefoil_contract::{Done, Error, Event, Result};
+use trefoil_constraints::{Constraint, Constraints};
+use trefoil_contract::{Done, Error, Event, ResponseFormat, Result};
 use trefoil_settings::RequestSettings;
 
 use crate::log_probabilities::LogProbabilities;
-use crate::{Forward, Sampler, TextStream, Vocabulary};
+use crate::{Forward, Sampler, TextStream, Vocabulary, vocabulary};
 use batch::{Rows, Work};
 use slot::{Generation, Slot};
 
@@ -29,6 +31,8 @@ pub struct GenerationOptions {
     pub choice: u32,
     /// Reports log probabilities: of the chosen token and so many likeliest.
     pub log_probabilities: Option<u32>,
+    /// Form that the answer must have.
+    pub response_format: ResponseFormat,
 }
 
 /// All generations of one model: a slot for each sequence that the forward pass can cache.
@@ -53,10 +57,16 @@ pub struct GenerationOptions {
 /// A free slot keeps its tokens cached. A new prompt takes the free slot with which it shares the
 /// longest beginning and computes only the rest, but at least its last token, and all of it where
 /// the forward pass has no use for a part ([`Forward::reusable`]).
+///
+/// A response format other than text leaves only tokens to choose from with which the answer can
+/// still have that form; those that end it, only where it has. When nothing can follow any more,
+/// the answer ends with `stop`, without a token for that. A stop text still ends it anywhere.
 #[derive(Debug)]
 pub struct Generations<F, V> {
     forward: F,
     vocabulary: V,
+    /// Made for the first answer that has a form: most have none, and the vocabulary is large.
+    constraints: OnceCell<Constraints>,
     prefill_tokens: usize,
     slots: Vec<Slot>,
     /// Rows of the last batch, of logits or vectors; kept for its memory.
@@ -74,6 +84,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         Generations {
             forward,
             vocabulary,
+            constraints: OnceCell::new(),
             prefill_tokens: usize::try_from(prefill_tokens.max(1)).unwrap_or(usize::MAX),
             slots,
             logits: Vec::new(),
@@ -102,7 +113,8 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
     /// # Errors
     /// - [`Error::InvalidArgument`]: no token, a token beyond the vocabulary, in the prompt or the
     ///   logit bias, log probabilities of more than 32 tokens at a place, or what [`Sampler::new`]
-    ///   refuses.
+    ///   or [`Constraints::start`] refuse.
+    /// - [`Error::Unsupported`]: what [`Constraints::new`] or [`Constraints::start`] answer.
     /// - [`Error::InvalidSetting`]: what [`TextStream::new`] refuses.
     /// - [`Error::ContextOverflow`]: the prompt leaves no room for a token.
     /// - [`Error::Busy`]: no slot is free.
@@ -130,6 +142,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         let sampler = Sampler::new(settings, &options.logit_bias)?;
         let text = TextStream::new(&settings.stop)?;
         let log_probabilities = options.log_probabilities.map(LogProbabilities::new).transpose()?;
+        let constraint = self.constraint(&options.response_format)?;
         let (index, reused) = match first {
             None => {
                 let index = self.free_slot(&prompt)?;
@@ -154,6 +167,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
             log_probabilities,
             generated_tokens: 0,
             keep_tokens: settings.shifts_context.then_some(settings.keep_tokens as usize),
+            constraint,
             text,
             ended: None,
         });
@@ -203,6 +217,23 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         if let Ok(index) = self.slot_of(id) {
             self.slots[index].release();
         }
+    }
+
+    fn constraint(&self, format: &ResponseFormat) -> Result<Option<Constraint>> {
+        if *format == ResponseFormat::Text {
+            return Ok(None);
+        }
+        let constraints = match self.constraints.get() {
+            Some(constraints) => constraints,
+            None => {
+                let tokens = 0..self.forward.vocabulary_tokens() as u32;
+                let made = Constraints::new(
+                    tokens.map(|token| vocabulary::constrained(&self.vocabulary, token)),
+                )?;
+                self.constraints.get_or_init(|| made)
+            }
+        };
+        constraints.start(format).map(Some)
     }
 
     fn slot_of(&self, id: GenerationId) -> Result<usize> {

@@ -124,7 +124,8 @@ impl Sampler {
         chosen.ok_or_else(|| Error::Other {
             code: "no-candidate".into(),
             message: "no token can be chosen: every logit is NaN or -infinity. Either the logit \
-                      bias excludes all tokens, or the model's weights are damaged"
+                      bias excludes all tokens that the response format leaves, or the model's \
+                      weights are damaged"
                 .into(),
         })
     }

@@ -1,6 +1,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use trefoil_constraints::Token;
 use trefoil_tokenizer::Tokenizer;
 
 /// What the generation loop needs to know about tokens. A [`Tokenizer`] is one.
@@ -26,6 +27,18 @@ impl Vocabulary for Tokenizer {
 
     fn ends_generation(&self, token: u32) -> bool {
         self.end_of_generation().binary_search(&token).is_ok()
+    }
+}
+
+/// What a token is to a constraint.
+pub(crate) fn constrained(vocabulary: &impl Vocabulary, token: u32) -> Token<'_> {
+    let bytes = vocabulary.token_bytes(token).unwrap_or_default();
+    if vocabulary.ends_generation(token) {
+        Token::End
+    } else if vocabulary.is_special(token) {
+        Token::Special(bytes)
+    } else {
+        Token::Text(bytes)
     }
 }
 

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use thiserror::Error;
-use trefoil_contract::{Conversation, Error, Event, ModelInfo, Prompt, Setting, TokenizeOptions};
+use trefoil_contract::{
+    Conversation, Error, Event, ModelInfo, Prompt, ResponseFormat, Setting, TokenizeOptions,
+};
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
@@ -57,11 +59,18 @@ pub struct RequestOptions {
     pub log_probabilities: Option<u32>,
     /// Number of independent answers.
     pub choices: u32,
+    /// Form that the answer must have.
+    pub response_format: ResponseFormat,
 }
 
 impl Default for RequestOptions {
     fn default() -> Self {
-        RequestOptions { logit_bias: Vec::new(), log_probabilities: None, choices: 1 }
+        RequestOptions {
+            logit_bias: Vec::new(),
+            log_probabilities: None,
+            choices: 1,
+            response_format: ResponseFormat::Text,
+        }
     }
 }
 
@@ -202,7 +211,7 @@ impl Inference {
         settings: &[Setting],
         options: &RequestOptions,
     ) -> CallResult<Generation> {
-        let RequestOptions { logit_bias, log_probabilities, choices } = options;
+        let RequestOptions { logit_bias, log_probabilities, choices, response_format } = options;
         let interface = self.plug_in.trefoil_llm_inference();
         let prompt = convert::prompt(prompt);
         let request = interface.model().call_request(&mut self.store, self.model, &prompt);
@@ -226,6 +235,13 @@ impl Inference {
         if let Some(top) = *log_probabilities {
             let interface = self.plug_in.trefoil_llm_inference();
             let set = interface.request().call_set_log_probabilities(&mut self.store, request, top);
+            self.settle(set)?;
+        }
+        if *response_format != ResponseFormat::Text {
+            let interface = self.plug_in.trefoil_llm_inference();
+            let format = convert::response_format(response_format);
+            let set =
+                interface.request().call_set_response_format(&mut self.store, request, &format);
             self.settle(set)?;
         }
         let interface = self.plug_in.trefoil_llm_inference();

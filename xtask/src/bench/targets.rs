@@ -88,6 +88,11 @@ pub(crate) fn rows(measured: &Measured, model_bytes: f64) -> Vec<Row> {
             AtLeast(3.0),
         ),
         row(
+            "time of a token, JSON under a schema : free",
+            ratio((ONE, "tg128"), (ONE, "tg128-json")),
+            AtMost(1.15),
+        ),
+        row(
             "start of process to first token : llama.cpp",
             same(ONE, LLAMA_ONE, "first_token_ms"),
             AtMost(0.6),

@@ -2,10 +2,29 @@
 
 use std::time::{Duration, Instant};
 
-use trefoil_contract::{Error, Event, Prompt, Setting, Value};
+use trefoil_contract::{Error, Event, Prompt, ResponseFormat, Setting, Value};
 use trefoil_host::{CallError, Generation, Inference, RequestOptions};
 
 use super::test::Test;
+
+/// What `tg128-json` writes: records with what records have, more of them than it has time for.
+const JSON_SCHEMA: &str = r#"{
+    "type": "array",
+    "minItems": 60000,
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": { "type": "string", "minLength": 3, "maxLength": 40 },
+            "age": { "type": "integer", "minimum": 0, "maximum": 120 },
+            "email": { "type": "string", "pattern": "^[a-z.]{2,20}@[a-z]{2,10}\\.(?:com|org)$" },
+            "kind": { "enum": ["person", "company", "other"] },
+            "note": { "type": ["string", "null"], "maxLength": 80 },
+            "scores": { "type": "array", "items": { "type": "number" }, "maxItems": 3 }
+        },
+        "required": ["name", "age", "email", "kind", "note", "scores"],
+        "additionalProperties": false
+    }
+}"#;
 
 /// An open model with what prompts need.
 pub(crate) struct Bench {
@@ -33,7 +52,11 @@ impl Bench {
         let (tokens, time) = match test {
             Test::Prefill { tokens } => (tokens, self.prefill(tokens)?),
             Test::Decode { tokens, depth, batch } => {
-                (tokens * batch, self.decode(tokens, depth.max(1), batch)?)
+                (tokens * batch, self.decode(tokens, depth.max(1), batch, ResponseFormat::Text)?)
+            }
+            Test::Json { tokens } => {
+                let format = ResponseFormat::JsonSchema(JSON_SCHEMA.to_owned());
+                (tokens, self.decode(tokens, 1, 1, format)?)
             }
         };
         Ok(f64::from(tokens) / time.as_secs_f64())
@@ -43,7 +66,7 @@ impl Bench {
     fn prefill(&mut self, tokens: u32) -> Result<Duration, CallError> {
         let prompt = self.prompt(tokens);
         let start = Instant::now();
-        let generation = self.start(prompt)?;
+        let generation = self.start(prompt, ResponseFormat::Text)?;
         self.first_tokens(std::slice::from_ref(&generation))?;
         let time = start.elapsed();
         self.inference.cancel(generation)?;
@@ -51,11 +74,17 @@ impl Bench {
     }
 
     /// Time of `tokens` steps of all sequences behind prompts of `depth` tokens.
-    fn decode(&mut self, tokens: u32, depth: u32, batch: u32) -> Result<Duration, CallError> {
+    fn decode(
+        &mut self,
+        tokens: u32,
+        depth: u32,
+        batch: u32,
+        format: ResponseFormat,
+    ) -> Result<Duration, CallError> {
         let mut generations = Vec::new();
         for _ in 0..batch {
             let prompt = self.prompt(depth);
-            generations.push(self.start(prompt)?);
+            generations.push(self.start(prompt, format.clone())?);
         }
         self.first_tokens(&generations)?;
         let handles: Vec<_> = generations.iter().collect();
@@ -90,7 +119,11 @@ impl Bench {
         Ok(())
     }
 
-    fn start(&mut self, prompt: Vec<u32>) -> Result<Generation, CallError> {
+    fn start(
+        &mut self,
+        prompt: Vec<u32>,
+        response_format: ResponseFormat,
+    ) -> Result<Generation, CallError> {
         let settings = [
             Setting::new("temperature", Value::Number(0.0)),
             Setting::new("max-tokens", Value::Integer(0)),
@@ -98,7 +131,7 @@ impl Bench {
         // A token that ends the answer would end the measurement.
         let logit_bias =
             self.end_of_generation.iter().map(|token| (*token, f32::NEG_INFINITY)).collect();
-        let options = RequestOptions { logit_bias, ..RequestOptions::default() };
+        let options = RequestOptions { logit_bias, response_format, ..RequestOptions::default() };
         self.inference.generate_with(Prompt::Tokens(prompt), &settings, &options)
     }
 

@@ -11,7 +11,7 @@ const BATCH_MAX: u32 = 256;
 
 /// What is run when nobody asks for something else.
 pub(crate) const DEFAULT: &[&str] =
-    &["pp128", "pp512", "tg128", "tg128@2048", "tg128x4", "tg128x8"];
+    &["pp128", "pp512", "tg128", "tg128-json", "tg128@2048", "tg128x4", "tg128x8"];
 
 /// One speed to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(crate) enum Test {
     Prefill { tokens: u32 },
     /// `tg128@2048x8`: produces so many tokens behind so many others, in so many sequences.
     Decode { tokens: u32, depth: u32, batch: u32 },
+    /// `tg128-json`: produces so many tokens of JSON that satisfies a schema.
+    Json { tokens: u32 },
 }
 
 impl Test {
@@ -29,12 +31,13 @@ impl Test {
             Test::Prefill { tokens } => tokens + 1,
             // The prompt is at least one token, and a step is run before those that are timed.
             Test::Decode { tokens, depth, .. } => depth.max(1) + tokens + 1,
+            Test::Json { tokens } => tokens + 2,
         }
     }
 
     pub(crate) fn batch(self) -> u32 {
         match self {
-            Test::Prefill { .. } => 1,
+            Test::Prefill { .. } | Test::Json { .. } => 1,
             Test::Decode { batch, .. } => batch,
         }
     }
@@ -44,6 +47,7 @@ impl fmt::Display for Test {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Test::Prefill { tokens } => write!(f, "pp{tokens}"),
+            Test::Json { tokens } => write!(f, "tg{tokens}-json"),
             Test::Decode { tokens, depth, batch } => {
                 write!(f, "tg{tokens}")?;
                 if depth > 0 {
@@ -64,9 +68,9 @@ impl FromStr for Test {
     fn from_str(text: &str) -> Result<Self, String> {
         parse(text).ok_or_else(|| {
             format!(
-                "expected `ppN` (a prompt of N tokens) or `tgN`, `tgN@D`, `tgN@DxB` (N tokens \
-                 behind D others in B sequences), with N and D up to {TOKENS_MAX} and B up to \
-                 {BATCH_MAX}"
+                "expected `ppN` (a prompt of N tokens), `tgN`, `tgN@D`, `tgN@DxB` (N tokens behind D \
+                 others in B sequences) or `tgN-json` (N tokens of JSON under a schema), with N and \
+                 D up to {TOKENS_MAX} and B up to {BATCH_MAX}"
             )
         })
     }
@@ -81,6 +85,9 @@ fn parse(text: &str) -> Option<Test> {
         return Some(Test::Prefill { tokens: number(tokens, 1, TOKENS_MAX)? });
     }
     let rest = text.strip_prefix("tg")?;
+    if let Some(tokens) = rest.strip_suffix("-json") {
+        return Some(Test::Json { tokens: number(tokens, 1, TOKENS_MAX)? });
+    }
     let (rest, batch) = match rest.split_once('x') {
         Some((rest, batch)) => (rest, number(batch, 1, BATCH_MAX)?),
         None => (rest, 1),
@@ -108,8 +115,20 @@ mod tests {
 
     #[test]
     fn what_is_no_test_is_refused() {
-        for text in ["", "pp", "pp0", "pp+1", "tg", "tg1x0", "tg1x257", "tg1@", "tgx2", "pp9999999"]
-        {
+        for text in [
+            "",
+            "pp",
+            "pp0",
+            "pp+1",
+            "tg",
+            "tg1x0",
+            "tg1x257",
+            "tg1@",
+            "tgx2",
+            "tg-json",
+            "tg1@2-json",
+            "pp9999999",
+        ] {
             assert!(text.parse::<Test>().is_err(), "{text}");
         }
     }

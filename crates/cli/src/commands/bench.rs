@@ -29,7 +29,8 @@ const WARM_UP: Test = Test::Decode { tokens: 8, depth: 32, batch: 1 };
 /// Measure how fast a model runs here
 ///
 /// Tests are named as in llama-bench: `pp512` processes a prompt of 512 tokens, `tg128` produces
-/// 128 tokens, `tg128@2048` does so behind 2048 others, and `tg128x8` in 8 sequences at once.
+/// 128 tokens, `tg128@2048` does so behind 2048 others, `tg128x8` in 8 sequences at once, and
+/// `tg128-json` as JSON that satisfies a schema.
 /// Besides, the time to load the model, the time from the start of a process to the first token,
 /// memory, and the share of the memory's speed that decoding reaches.
 #[derive(clap::Args)]
@@ -37,7 +38,8 @@ pub(crate) struct Arguments {
     /// The name of a model (`trefoil models`), a .gguf file, a model component, file:PATH, or a
     /// composition
     model: String,
-    /// Tests, separated by commas [default: pp128,pp512,tg128,tg128@2048,tg128x4,tg128x8]
+    /// Tests, separated by commas [default:
+    /// pp128,pp512,tg128,tg128-json,tg128@2048,tg128x4,tg128x8]
     #[arg(long, value_name = "TESTS", value_delimiter = ',')]
     tests: Vec<Test>,
     /// How often each test is run

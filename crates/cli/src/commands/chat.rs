@@ -9,6 +9,7 @@ use crate::flags::{GuestFlags, RequestSettings};
 use crate::hub;
 use crate::instances::Instances;
 use crate::parts::{ConfigurationFlags, Engine, ModelSource};
+use crate::response_format::{self, ResponseFormatFlags};
 use crate::session::Session;
 
 /// Chat with a model
@@ -41,6 +42,8 @@ pub(crate) struct Arguments {
     engine: Option<String>,
     #[command(flatten)]
     configuration: ConfigurationFlags,
+    #[command(flatten)]
+    response_format: ResponseFormatFlags,
     /// Report times, speed and memory on standard error
     #[arg(long)]
     stats: bool,
@@ -89,6 +92,7 @@ impl Arguments {
         }
         let settings = self.settings.0.iter();
         arguments.extend(settings.map(|setting| format!("--{}={}", setting.key, setting.value)));
+        arguments.extend(response_format::argument(self.response_format.get()));
         arguments
     }
 }

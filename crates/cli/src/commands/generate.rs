@@ -12,6 +12,7 @@ use crate::exit::UsageError;
 use crate::fields::{Fields, invalid, json_text};
 use crate::flags::RequestSettings;
 use crate::messages;
+use crate::response_format::{ResponseFormatFlags, response_format};
 use crate::session::print;
 use crate::window::{Window, WindowFlags, input};
 
@@ -19,7 +20,8 @@ use crate::window::{Window, WindowFlags, input};
 ///
 /// JSON: `ids`, `text`, `finish_reason`, `usage`, and, where they are asked for, `log_probabilities`;
 /// of several answers a list `choices` of these. JSON lines: `prompt` (with `raw`, `system`), `tokens`,
-/// or `messages` (with `tools`, `variables`), `log_probabilities`, `choices`, and the settings.
+/// or `messages` (with `tools`, `variables`), `log_probabilities`, `choices`, the settings, and
+/// `json_schema` (an object), `regex` or `grammar` (texts).
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -40,6 +42,8 @@ pub(crate) struct Arguments {
     /// So many independent answers; with --json or --jsonl
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     choices: u32,
+    #[command(flatten)]
+    response_format: ResponseFormatFlags,
     #[command(flatten)]
     settings: RequestSettings,
 }
@@ -69,7 +73,8 @@ impl Answer {
 }
 
 const KNOWN: &str = "`prompt`, `raw`, `system`, `tokens`, `messages`, `tools`, `variables`, \
-                     `log_probabilities`, `choices`, and the settings of a request";
+                     `log_probabilities`, `choices`, the settings of a request, `json_schema`, \
+                     `regex`, and `grammar`";
 
 impl Window for Arguments {
     fn request(&self) -> Result<Value> {
@@ -124,8 +129,15 @@ impl Arguments {
         override_by(&mut settings, request.settings()?);
         let log_probabilities = request.number("log_probabilities")?.or(self.log_probabilities);
         let choices = request.number("choices")?.unwrap_or(self.choices);
+        let response_format =
+            response_format(&mut request)?.unwrap_or_else(|| self.response_format.get());
         request.finish(KNOWN)?;
-        let options = RequestOptions { log_probabilities, choices, ..RequestOptions::default() };
+        let options = RequestOptions {
+            log_probabilities,
+            choices,
+            response_format,
+            ..RequestOptions::default()
+        };
         let generation = inference.generate_with(prompt, &settings, &options)?;
         let mut answers: Vec<Answer> = (0..choices).map(|_| Answer::default()).collect();
         while answers.iter().any(|answer| answer.done.is_none()) {

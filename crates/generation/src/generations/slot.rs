@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use trefoil_constraints::Constraint;
 use trefoil_contract::{Delta, Error, FinishReason, Result, Usage};
 
 use super::GenerationId;
@@ -39,6 +40,7 @@ pub(super) struct Generation {
     pub(super) keep_tokens: Option<usize>,
     pub(super) sampler: Sampler,
     pub(super) log_probabilities: Option<LogProbabilities>,
+    pub(super) constraint: Option<Constraint>,
     pub(super) text: TextStream,
     /// Set with the last delta.
     pub(super) ended: Option<FinishReason>,
@@ -112,7 +114,14 @@ impl Slot {
         if let Some(log_probabilities) = &mut generation.log_probabilities {
             log_probabilities.keep(logits)?;
         }
+        if let Some(constraint) = &mut generation.constraint {
+            constraint.apply(logits)?;
+        }
         let token = generation.sampler.sample(logits, &self.tokens, vocabulary)?;
+        let complete = match &mut generation.constraint {
+            Some(constraint) => constraint.advance(token)?,
+            None => false,
+        };
         self.tokens.push(token);
         generation.generated_tokens += 1;
         let mut text = String::new();
@@ -126,6 +135,8 @@ impl Slot {
             Some(FinishReason::Stop)
         } else if stopped {
             Some(FinishReason::StopText)
+        } else if complete {
+            Some(FinishReason::Stop)
         } else if generation.generated_tokens >= generation.max_tokens {
             Some(FinishReason::Length)
         } else if self.tokens.len() > context_tokens && generation.keep_tokens.is_none() {

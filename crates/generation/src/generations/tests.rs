@@ -1,3 +1,5 @@
+mod constrained;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 

@@ -80,6 +80,15 @@ pub(super) fn prompt(prompt: own::Prompt) -> wit::Prompt {
     }
 }
 
+pub(super) fn response_format(format: &own::ResponseFormat) -> wit::ResponseFormat {
+    match format {
+        own::ResponseFormat::Text => wit::ResponseFormat::Text,
+        own::ResponseFormat::JsonSchema(text) => wit::ResponseFormat::JsonSchema(text.clone()),
+        own::ResponseFormat::Regex(text) => wit::ResponseFormat::Regex(text.clone()),
+        own::ResponseFormat::Grammar(text) => wit::ResponseFormat::Grammar(text.clone()),
+    }
+}
+
 pub(super) fn conversation(conversation: own::Conversation) -> wit::Conversation {
     wit::Conversation {
         messages: conversation.messages.into_iter().map(message).collect(),
