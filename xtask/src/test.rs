@@ -23,6 +23,7 @@ const NATIVE: &[&str] = &[
     "trefoil-hub",
     "trefoil-kernels",
     "trefoil-remote",
+    "trefoil-server",
     "trefoil-settings",
     "trefoil-tokenizer",
     "xtask",

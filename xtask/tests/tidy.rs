@@ -50,6 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trefoil-bundle", &[]),
     ("trefoil-host", &["trefoil-contract"]),
     ("trefoil-hub", &["trefoil-gguf"]),
+    ("trefoil-server", &["trefoil-contract"]),
     (
         "trefoil",
         &[
@@ -60,6 +61,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "trefoil-host",
             "trefoil-hub",
             "trefoil-remote",
+            "trefoil-server",
             "trefoil-settings",
         ],
     ),
@@ -100,6 +102,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("llguidance", &["trefoil-constraints"]),
     ("indicatif", &["trefoil"]),
     ("ureq", &["trefoil-hub"]),
+    ("axum", &["trefoil-server"]),
 ];
 
 fn root() -> PathBuf {

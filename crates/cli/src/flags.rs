@@ -47,6 +47,39 @@ impl GuestFlags {
     }
 }
 
+/// What the instance of a model may use that is served.
+#[derive(Args, Clone)]
+pub(crate) struct ServedGuestFlags {
+    /// Grant a directory, to read and write; GUEST is its path for the guest [default: HOST]
+    #[arg(long = "dir", value_name = "HOST[::GUEST]")]
+    directories: Vec<Directory>,
+    /// Allow HTTP requests to a host (a name, an address, *.DOMAIN, or * for all), at the port that
+    /// belongs to http or https unless one is named
+    #[arg(long = "http", value_name = "HOST[:PORT]")]
+    http_hosts: Vec<HttpHost>,
+    /// Memory of a model at most, that of all its instances together, for example 512M or 2G
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory_max: Option<u64>,
+    /// Instances that compute a model together, each on a thread of its own with its share of it
+    /// [default: one for each physical core]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=i64::from(INSTANCES_MAX)))]
+    pub(crate) instances: Option<u32>,
+}
+
+impl ServedGuestFlags {
+    pub(crate) fn grants(&self) -> Grants {
+        Grants {
+            directories: self.directories.clone(),
+            http_hosts: self.http_hosts.clone(),
+            ..Grants::default()
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { memory_bytes_max: self.memory_max, ..Limits::default() }
+    }
+}
+
 /// Bytes: a whole number with `K`, `M`, `G` (powers of 1024, `B` or `iB` may follow) or nothing.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -64,7 +97,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Seconds, with a fraction if need be, or with `ms`, `s`, `m`, `h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {

@@ -13,6 +13,7 @@ mod messages;
 mod parts;
 mod remote;
 mod response_format;
+mod serve;
 mod session;
 mod stats;
 mod terminal;

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -19,7 +20,11 @@ pub(crate) struct Session {
     pub(crate) interrupt: Interrupt,
     cache: OnceCell<Cache>,
     runtime: OnceCell<Runtime>,
+    on_interrupt: Arc<Mutex<Option<OnInterrupt>>>,
 }
+
+/// Called with how many times Ctrl-C was pressed.
+type OnInterrupt = Box<dyn FnMut(u32) + Send>;
 
 impl Session {
     pub(crate) fn new(terminal: Terminal) -> Self {
@@ -28,19 +33,34 @@ impl Session {
             interrupt: Interrupt::new(),
             cache: OnceCell::new(),
             runtime: OnceCell::new(),
+            on_interrupt: Arc::default(),
         }
     }
 
-    /// Ctrl-C (and SIGTERM, SIGHUP) stop what runs, then the process.
+    /// Ctrl-C (and SIGTERM, SIGHUP) stop what runs, then the process, unless a command has
+    /// [`Session::on_interrupt`].
     pub(crate) fn watch_interrupts(&self) -> Result<()> {
         let (interrupt, terminal) = (self.interrupt.clone(), self.terminal.clone());
+        let on_interrupt = self.on_interrupt.clone();
+        let mut times = 0;
         ctrlc::set_handler(move || {
+            let mut handler = on_interrupt.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(handler) = handler.as_mut() {
+                times += 1;
+                return handler(times);
+            }
             interrupt.raise();
             std::thread::sleep(CLEANUP);
             terminal.clear();
             std::process::exit(exit::INTERRUPTED);
         })
         .context("cannot watch for Ctrl-C")
+    }
+
+    /// Lets a command end in its own way.
+    pub(crate) fn on_interrupt(&self, handler: impl FnMut(u32) + Send + 'static) {
+        let mut place = self.on_interrupt.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(Box::new(handler));
     }
 
     pub(crate) fn cache(&self) -> Result<&Cache> {

@@ -95,7 +95,7 @@ fn log_probabilities_of_an_answer_are_printed_for_programs() {
         "log_probabilities": 2 });
     let answer =
         place.run_with_input(&["generate", "tiny.gguf", "--jsonl"], format!("{line}").as_bytes());
-    assert_eq!(answer.json_lines(), [json.clone()]);
+    assert_eq!(answer.json_lines(), std::slice::from_ref(&json));
     let plain = place.run(&[&run[..], &["--json"]].concat()).json();
     assert_eq!((&plain["ids"], &plain["log_probabilities"]), (&json["ids"], &Value::Null));
     place.run(&[&run[..], &flags].concat()).failed(2, &["--json"]);

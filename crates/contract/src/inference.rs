@@ -1,3 +1,5 @@
+use crate::Setting;
+
 /// What is known about a model (`inference.model-info`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelInfo {
@@ -145,6 +147,40 @@ pub enum ToolChoice {
     Required,
     /// A call of this tool.
     Named(String),
+}
+
+/// A request: what the setters of `inference.request` record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// What the answer continues.
+    pub prompt: Prompt,
+    /// Settings of the table; a later value replaces an earlier one.
+    pub settings: Vec<Setting>,
+    /// Added to the logits of single tokens.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Report log probabilities: of the chosen token and so many likeliest.
+    pub log_probabilities: Option<u32>,
+    /// Number of independent answers.
+    pub choices: u32,
+    /// Form that the answer must have.
+    pub response_format: ResponseFormat,
+    /// Whether tools may or must be called.
+    pub tool_choice: ToolChoice,
+}
+
+impl Request {
+    /// A request without any wishes: one answer, any text, tools as the model decides.
+    pub fn new(prompt: Prompt) -> Self {
+        Request {
+            prompt,
+            settings: Vec::new(),
+            logit_bias: Vec::new(),
+            log_probabilities: None,
+            choices: 1,
+            response_format: ResponseFormat::Text,
+            tool_choice: ToolChoice::Auto,
+        }
+    }
 }
 
 /// How far the prompt is processed.

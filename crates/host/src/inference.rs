@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use trefoil_contract::{
-    Conversation, Error, Event, ModelInfo, Prompt, ResponseFormat, Setting, TokenizeOptions,
+    Conversation, Error, Event, ModelInfo, Request, ResponseFormat, Setting, TokenizeOptions,
+    ToolChoice,
 };
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
@@ -49,30 +50,6 @@ pub enum CallError {
 
 /// A generation under way. Give it to [`Inference::cancel`] to free its place before the end.
 pub struct Generation(ResourceAny);
-
-/// What a request may have beside settings.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RequestOptions {
-    /// Added to the logits of single tokens.
-    pub logit_bias: Vec<(u32, f32)>,
-    /// Reports log probabilities: of the chosen token and so many likeliest.
-    pub log_probabilities: Option<u32>,
-    /// Number of independent answers.
-    pub choices: u32,
-    /// Form that the answer must have.
-    pub response_format: ResponseFormat,
-}
-
-impl Default for RequestOptions {
-    fn default() -> Self {
-        RequestOptions {
-            logit_bias: Vec::new(),
-            log_probabilities: None,
-            choices: 1,
-            response_format: ResponseFormat::Text,
-        }
-    }
-}
 
 type CallResult<T> = Result<T, CallError>;
 
@@ -197,56 +174,46 @@ impl Inference {
     ///
     /// # Errors
     /// As the contract's `start`.
-    pub fn generate(&mut self, prompt: Prompt, settings: &[Setting]) -> CallResult<Generation> {
-        self.generate_with(prompt, settings, &RequestOptions::default())
+    pub fn start(&mut self, request: Request) -> CallResult<Generation> {
+        let prompt = convert::prompt(request.prompt);
+        let interface = self.plug_in.trefoil_llm_inference();
+        let handle = interface.model().call_request(&mut self.store, self.model, &prompt);
+        let handle = self.settle(handle)?;
+        for setting in &request.settings {
+            let setting = convert::setting(setting);
+            self.record(|setters, store| setters.call_set(store, handle, &setting))?;
+        }
+        if !request.logit_bias.is_empty() {
+            let bias = &request.logit_bias;
+            self.record(|setters, store| setters.call_set_logit_bias(store, handle, bias))?;
+        }
+        if let Some(top) = request.log_probabilities {
+            self.record(|setters, store| setters.call_set_log_probabilities(store, handle, top))?;
+        }
+        if request.choices != 1 {
+            let count = request.choices;
+            self.record(|setters, store| setters.call_set_choices(store, handle, count))?;
+        }
+        if request.response_format != ResponseFormat::Text {
+            let format = convert::response_format(request.response_format);
+            self.record(|setters, store| setters.call_set_response_format(store, handle, &format))?;
+        }
+        if request.tool_choice != ToolChoice::Auto {
+            let choice = convert::tool_choice(request.tool_choice);
+            self.record(|setters, store| setters.call_set_tool_choice(store, handle, &choice))?;
+        }
+        let interface = self.plug_in.trefoil_llm_inference();
+        let generation = interface.request().call_start(&mut self.store, handle);
+        self.settle_result(generation).map(Generation)
     }
 
-    /// As [`Inference::generate`], with what is no setting.
-    ///
-    /// # Errors
-    /// As the contract's `start`.
-    pub fn generate_with(
+    /// Calls one of a request's setters.
+    fn record(
         &mut self,
-        prompt: Prompt,
-        settings: &[Setting],
-        options: &RequestOptions,
-    ) -> CallResult<Generation> {
-        let RequestOptions { logit_bias, log_probabilities, choices, response_format } = options;
-        let interface = self.plug_in.trefoil_llm_inference();
-        let prompt = convert::prompt(prompt);
-        let request = interface.model().call_request(&mut self.store, self.model, &prompt);
-        let request = self.settle(request)?;
-        for setting in settings {
-            let interface = self.plug_in.trefoil_llm_inference();
-            let set =
-                interface.request().call_set(&mut self.store, request, &convert::setting(setting));
-            self.settle(set)?;
-        }
-        if !logit_bias.is_empty() {
-            let interface = self.plug_in.trefoil_llm_inference();
-            let set = interface.request().call_set_logit_bias(&mut self.store, request, logit_bias);
-            self.settle(set)?;
-        }
-        if *choices != 1 {
-            let interface = self.plug_in.trefoil_llm_inference();
-            let set = interface.request().call_set_choices(&mut self.store, request, *choices);
-            self.settle(set)?;
-        }
-        if let Some(top) = *log_probabilities {
-            let interface = self.plug_in.trefoil_llm_inference();
-            let set = interface.request().call_set_log_probabilities(&mut self.store, request, top);
-            self.settle(set)?;
-        }
-        if *response_format != ResponseFormat::Text {
-            let interface = self.plug_in.trefoil_llm_inference();
-            let format = convert::response_format(response_format);
-            let set =
-                interface.request().call_set_response_format(&mut self.store, request, &format);
-            self.settle(set)?;
-        }
-        let interface = self.plug_in.trefoil_llm_inference();
-        let generation = interface.request().call_start(&mut self.store, request);
-        self.settle_result(generation).map(Generation)
+        set: impl FnOnce(wit::GuestRequest<'_>, &mut Store<Guest>) -> wasmtime::Result<()>,
+    ) -> Result<(), Failure> {
+        let result = set(self.plug_in.trefoil_llm_inference().request(), &mut self.store);
+        self.settle(result)
     }
 
     /// Does one step of a generation.

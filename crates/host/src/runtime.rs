@@ -12,7 +12,8 @@ use crate::huge_pages::HugePages;
 /// How often running guests look whether they should stop.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 
-/// Compiles and runs components. One serves a whole process.
+/// Compiles and runs components. One serves a whole process; a clone is the same one.
+#[derive(Clone)]
 pub struct Runtime {
     engine: Engine,
 }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use trefoil_contract::{Error, Event, Prompt, ResponseFormat, Setting, Value};
-use trefoil_host::{CallError, Generation, Inference, RequestOptions};
+use trefoil_contract::{Error, Event, Prompt, Request, ResponseFormat, Setting, Value};
+use trefoil_host::{CallError, Generation, Inference};
 
 use super::test::Test;
 
@@ -124,15 +124,16 @@ impl Bench {
         prompt: Vec<u32>,
         response_format: ResponseFormat,
     ) -> Result<Generation, CallError> {
-        let settings = [
+        let mut request = Request::new(Prompt::Tokens(prompt));
+        request.response_format = response_format;
+        request.settings = vec![
             Setting::new("temperature", Value::Number(0.0)),
             Setting::new("max-tokens", Value::Integer(0)),
         ];
         // A token that ends the answer would end the measurement.
-        let logit_bias =
-            self.end_of_generation.iter().map(|token| (*token, f32::NEG_INFINITY)).collect();
-        let options = RequestOptions { logit_bias, response_format, ..RequestOptions::default() };
-        self.inference.generate_with(Prompt::Tokens(prompt), &settings, &options)
+        let never = self.end_of_generation.iter().map(|token| (*token, f32::NEG_INFINITY));
+        request.logit_bias = never.collect();
+        self.inference.start(request)
     }
 
     fn prompt(&mut self, tokens: u32) -> Vec<u32> {

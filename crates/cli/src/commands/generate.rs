@@ -3,10 +3,10 @@ use std::convert::Infallible;
 use anyhow::Result;
 use serde_json::{Value, json};
 use trefoil_contract::{
-    Conversation, Done, Error, Event, FinishReason, Message, Prompt, Setting, TokenChoice,
+    Conversation, Done, Error, Event, FinishReason, Message, Prompt, Request, Setting, TokenChoice,
     TokenProbability, Usage,
 };
-use trefoil_host::{CallError, Inference, RequestOptions};
+use trefoil_host::{CallError, Inference};
 
 use crate::exit::UsageError;
 use crate::fields::{Fields, invalid, json_text};
@@ -132,13 +132,14 @@ impl Arguments {
         let response_format =
             response_format(&mut request)?.unwrap_or_else(|| self.response_format.get());
         request.finish(KNOWN)?;
-        let options = RequestOptions {
+        let request = Request {
+            settings,
             log_probabilities,
             choices,
             response_format,
-            ..RequestOptions::default()
+            ..Request::new(prompt)
         };
-        let generation = inference.generate_with(prompt, &settings, &options)?;
+        let generation = inference.start(request)?;
         let mut answers: Vec<Answer> = (0..choices).map(|_| Answer::default()).collect();
         while answers.iter().any(|answer| answer.done.is_none()) {
             match inference.next(&generation)? {

@@ -16,6 +16,7 @@ mod perplexity;
 mod pull;
 mod render_chat;
 mod run;
+mod serve;
 mod tokenize;
 
 use anyhow::Result;
@@ -26,6 +27,7 @@ use crate::session::Session;
 pub(crate) enum Command {
     Chat(chat::Arguments),
     Run(run::Arguments),
+    Serve(serve::Arguments),
     Pull(pull::Arguments),
     Models(models::Arguments),
     Pack(pack::Arguments),
@@ -49,6 +51,7 @@ impl Command {
         match self {
             Command::Chat(arguments) => chat::run(arguments, session),
             Command::Run(arguments) => run::run(arguments, session),
+            Command::Serve(arguments) => serve::run(arguments, session),
             Command::Pull(arguments) => pull::run(arguments, session),
             Command::Models(arguments) => models::run(arguments, session),
             Command::Pack(arguments) => pack::run(arguments, session),

@@ -43,6 +43,24 @@ pub(super) fn setting(setting: &own::Setting) -> types::Setting {
     types::Setting { key: setting.key.clone(), value }
 }
 
+pub(super) fn response_format(format: own::ResponseFormat) -> wit::ResponseFormat {
+    match format {
+        own::ResponseFormat::Text => wit::ResponseFormat::Text,
+        own::ResponseFormat::JsonSchema(schema) => wit::ResponseFormat::JsonSchema(schema),
+        own::ResponseFormat::Regex(regex) => wit::ResponseFormat::Regex(regex),
+        own::ResponseFormat::Grammar(grammar) => wit::ResponseFormat::Grammar(grammar),
+    }
+}
+
+pub(super) fn tool_choice(choice: own::ToolChoice) -> wit::ToolChoice {
+    match choice {
+        own::ToolChoice::Auto => wit::ToolChoice::Auto,
+        own::ToolChoice::None => wit::ToolChoice::None,
+        own::ToolChoice::Required => wit::ToolChoice::Required,
+        own::ToolChoice::Named(name) => wit::ToolChoice::Named(name),
+    }
+}
+
 pub(super) fn info(info: wit::ModelInfo) -> own::ModelInfo {
     own::ModelInfo {
         name: info.name,
@@ -77,15 +95,6 @@ pub(super) fn prompt(prompt: own::Prompt) -> wit::Prompt {
         own::Prompt::Text(text) => wit::Prompt::Text(text),
         own::Prompt::Tokens(tokens) => wit::Prompt::Tokens(tokens),
         own::Prompt::Chat(chat) => wit::Prompt::Chat(conversation(chat)),
-    }
-}
-
-pub(super) fn response_format(format: &own::ResponseFormat) -> wit::ResponseFormat {
-    match format {
-        own::ResponseFormat::Text => wit::ResponseFormat::Text,
-        own::ResponseFormat::JsonSchema(text) => wit::ResponseFormat::JsonSchema(text.clone()),
-        own::ResponseFormat::Regex(text) => wit::ResponseFormat::Regex(text.clone()),
-        own::ResponseFormat::Grammar(text) => wit::ResponseFormat::Grammar(text.clone()),
     }
 }
 
