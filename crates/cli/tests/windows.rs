@@ -226,6 +226,8 @@ fn wrong_requests_are_refused_with_a_reason() {
         (&["generate", "tiny.gguf"], 2, &["-p PROMPT"]),
         (&["tokenize", "tiny.gguf", "absent"], 1, &["`absent`"]),
         (&["tokenize", "tiny.gguf", "--json", "--jsonl"], 2, &["--json"]),
+        (&["tokenize", "tiny.gguf", "no.json", "--jsonl"], 2, &["--jsonl", "FILE"]),
+        (&["logits", "tiny.gguf", "no.json", "--jsonl"], 2, &["--jsonl", "FILE"]),
         (&["detokenize", "tiny.gguf", "99999999"], 1, &["99999999"]),
         (&["render-chat", "tiny.gguf", "no.json"], 1, &["`no.json`", "JSON"]),
         (&["render-chat", "tiny.gguf", "bad.json"], 1, &["message 0", "`role`"]),

@@ -221,8 +221,8 @@ impl Batch {
             }
             !late && !generate.events.is_closed()
         });
-        let mut index = 0;
-        while let Some(active) = self.active.get_mut(index) {
+        let mut given_up = Vec::new();
+        for active in &mut self.active {
             // One place is kept for an error.
             let full = active.events.capacity() <= 1;
             active.stalled = full.then(|| active.stalled.unwrap_or(now));
@@ -233,12 +233,10 @@ impl Batch {
             }
             if late || stalled || active.events.is_closed() {
                 self.metrics.cancelled.inc();
-                self.remove(index);
-            } else {
-                index += 1;
+                given_up.push(active.id);
             }
         }
-        self.count();
+        self.end(&given_up);
     }
 
     /// Begins as many waiting requests as there are places.
@@ -311,23 +309,22 @@ impl Batch {
             // There is room; who has gone is noticed before the next step.
             let _ = active.events.try_send(result.map_err(Failure::from));
             if done {
-                ended.push(index);
+                ended.push(active.id);
             }
         }
-        for index in ended.into_iter().rev() {
-            self.remove(index);
-        }
-        self.count();
+        self.end(&ended);
     }
 
-    /// Frees the place of an answer.
-    fn remove(&mut self, index: usize) {
-        let active = self.active.remove(index);
-        if let Some(model) = &mut self.model
-            && let Err(error) = model.backend.cancel(active.id)
-        {
-            self.fail(error.to_string());
+    /// Frees the places of answers.
+    fn end(&mut self, ids: &[GenerationId]) {
+        self.active.retain(|active| !ids.contains(&active.id));
+        for id in ids {
+            let Some(model) = &mut self.model else { break };
+            if let Err(error) = model.backend.cancel(*id) {
+                self.fail(error.to_string());
+            }
         }
+        self.count();
     }
 
     fn load(&mut self) -> Result<&mut Loaded, Failure> {

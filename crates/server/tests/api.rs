@@ -198,6 +198,7 @@ fn what_is_wrong_is_named() {
         (json!({ "messages": 5 }), 400, "messages", "invalid_value", "sequence"),
         (image, 400, "messages[0].content[0]", "unsupported_parameter", "`image_url`"),
         (json!({ "top_logprobs": 2 }), 400, "top_logprobs", "invalid_value", "needs `logprobs`"),
+        (json!({ "functions": [] }), 400, "functions", "unsupported_parameter", "`tools`"),
         (json!({ "tool_choice": "maybe" }), 400, "tool_choice", "invalid_value", "`required`"),
         (json!({ "logit_bias": { "a": 1 } }), 400, "logit_bias", "invalid_value", "no token"),
         (json!({ "n": 0 }), 400, "n", "invalid_value", "from 1"),
@@ -212,6 +213,18 @@ fn what_is_wrong_is_named() {
         assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{more:.80}: {error}");
         assert_eq!(error["code"], code, "{more:.80}: {error}");
         assert!(error["message"].as_str().unwrap().contains(message), "{more:.80}: {error}");
+    }
+    for (name, value) in [
+        ("logprobs", json!(2)),
+        ("best_of", json!(3)),
+        ("suffix", json!("x")),
+        ("prompt", json!(["a", "b"])),
+    ] {
+        let mut body = json!({ "prompt": "x" });
+        body[name] = value;
+        let (status, error) = server.post("/v1/completions", &body).error();
+        let found = (status, &error["param"], &error["code"]);
+        assert_eq!(found, (400, &json!(name), &json!("unsupported_parameter")), "{error}");
     }
     let (status, error) = server.send("POST", "/v1/completions", "", "{ not json").error();
     assert_eq!(status, 400);

@@ -110,6 +110,22 @@ fn a_failing_instance_ends_its_requests_only() {
 }
 
 #[test]
+fn an_instance_that_fails_while_answers_end_together_is_replaced() {
+    let server = Setup::default().start();
+    let body = json!({ "prompt": "x", "max_tokens": 1_000_000 }).to_string();
+    let streams = [(); 3].map(|()| server.open("POST", "/v1/completions", "", &body));
+    server.until("they run", || server.metric(ACTIVE) == 3.0);
+    server.counters.ends_badly.store(true, Relaxed);
+    for mut stream in streams {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    }
+    assert_eq!(server.post("/v1/completions", &count(2)).status, 200);
+    assert_eq!(server.counters.opened.load(Relaxed), 2);
+}
+
+#[test]
 fn a_model_that_cannot_be_opened_is_tried_again() {
     let server = Setup::default().start();
     server.counters.does_not_open.store(true, Relaxed);

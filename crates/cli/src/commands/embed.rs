@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     #[arg(short, long = "text", value_name = "TEXT", allow_hyphen_values = true)]
     texts: Vec<String>,
     /// A file with one text; `-` is standard input
-    #[arg(conflicts_with = "texts", default_value = "-")]
+    #[arg(conflicts_with_all = ["texts", "jsonl"], default_value = "-")]
     file: String,
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: Option<String>,
     /// A file with the prompt; `-` is standard input
-    #[arg(conflicts_with = "prompt", default_value = "-")]
+    #[arg(conflicts_with_all = ["prompt", "jsonl"], default_value = "-")]
     file: String,
     /// Number of tokens
     #[arg(long, value_name = "NUMBER", default_value_t = 64)]

@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) window: WindowFlags,
     /// The text; `-` is standard input
-    #[arg(default_value = "-")]
+    #[arg(conflicts_with = "jsonl", default_value = "-")]
     file: String,
     /// Tokens of a window
     #[arg(long = "window", id = "window-tokens", value_name = "NUMBER", default_value_t = 512)]

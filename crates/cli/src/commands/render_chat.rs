@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) window: WindowFlags,
     /// The conversation; `-` is standard input
-    #[arg(value_name = "FILE.json", default_value = "-")]
+    #[arg(conflicts_with = "jsonl", value_name = "FILE.json", default_value = "-")]
     file: String,
     /// Leave out where the assistant begins to speak
     #[arg(long)]

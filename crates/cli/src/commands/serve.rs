@@ -15,7 +15,7 @@ use crate::parts::ConfigurationFlags;
 use crate::serve::{Offer, source, stop_on_interrupt};
 use crate::session::{Session, print_json};
 
-/// Answers at once where neither the user nor a composition says.
+/// Answers at once, unless the user says otherwise: more than one person at a terminal needs.
 const SEQUENCES: (&str, i64) = ("sequences-max", 8);
 
 /// Serve models over HTTP as OpenAI does
@@ -130,7 +130,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
 }
 
 impl Arguments {
-    /// Defaults for all requests: the user's, and more places than one person needs.
+    /// Defaults for all requests.
     fn settings(&self) -> Vec<Setting> {
         let mut settings = self.model_settings.0.clone();
         if !settings.iter().any(|setting| setting.key == SEQUENCES.0) {

@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) window: WindowFlags,
     /// The text; `-` is standard input
-    #[arg(default_value = "-")]
+    #[arg(conflicts_with = "jsonl", default_value = "-")]
     file: String,
     /// Read the texts of special tokens as these tokens
     #[arg(long)]

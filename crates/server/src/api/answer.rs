@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 use tokio::sync::mpsc::Receiver;
-use trefoil_contract::{Event, FinishReason, TokenChoice, TokenProbability, Usage};
+use trefoil_contract::{Done, Event, FinishReason, TokenChoice, TokenProbability, Usage};
 use utoipa::ToSchema;
 
 use crate::failure::Failure;
@@ -95,14 +95,48 @@ fn respond(events: impl Stream<Item = sse::Event> + Send + 'static) -> Response 
         .into_response()
 }
 
+/// What surrounds every piece of the answers to a request.
+pub(super) struct Frame {
+    pub(super) id: String,
+    /// Seconds since 1970.
+    pub(super) created: u64,
+    pub(super) model: String,
+    pub(super) usage: UsageBody,
+    /// Answers that have not ended.
+    left: u32,
+    /// Whether a stream ends with the usage.
+    usage_wanted: bool,
+}
+
+impl Frame {
+    pub(super) fn new(prefix: &str, model: &str, choices: u32, usage_wanted: bool) -> Self {
+        Frame {
+            id: id(prefix),
+            created: now_s(),
+            model: model.into(),
+            usage: UsageBody::default(),
+            left: choices,
+            usage_wanted,
+        }
+    }
+
+    /// Counts an answer that has ended. Answers the usage of all, where this was the last one and
+    /// a stream is to report it.
+    pub(super) fn ended(&mut self, done: &Done) -> Option<UsageBody> {
+        self.usage.add(&done.usage, done.choice == 0);
+        self.left = self.left.saturating_sub(1);
+        (self.left == 0 && self.usage_wanted).then_some(self.usage)
+    }
+}
+
 /// A name that no other answer has.
-pub(super) fn id(prefix: &str) -> String {
+fn id(prefix: &str) -> String {
     let [first, second] = [0; 2].map(|_: i32| RandomState::new().build_hasher().finish());
     format!("{prefix}-{first:016x}{:08x}", second >> 32)
 }
 
 /// Seconds since 1970.
-pub(super) fn now_s() -> u64 {
+fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
@@ -137,7 +171,7 @@ struct PromptDetails {
 
 impl UsageBody {
     /// Adds the usage of an answer; the prompt counts once for all answers to it.
-    pub(super) fn add(&mut self, usage: &Usage, counts_prompt: bool) {
+    fn add(&mut self, usage: &Usage, counts_prompt: bool) {
         if counts_prompt {
             self.prompt_tokens += u64::from(usage.prompt_tokens);
             self.prompt_tokens_details.cached_tokens += u64::from(usage.cached_tokens);

@@ -8,7 +8,7 @@ use trefoil_contract::{
 };
 use utoipa::ToSchema;
 
-use super::answer::{self, Answer, ChosenToken, UsageBody, finish_reason};
+use super::answer::{self, Answer, ChosenToken, Frame, UsageBody, finish_reason};
 use super::message::{ChatFunction, ChatMessage, ChatToolCall, messages};
 use super::sampling::Sampling;
 use super::{App, Body};
@@ -40,6 +40,15 @@ pub(super) struct ChatRequest {
     tools: Option<Vec<Value>>,
     /// `auto`, `none`, `required`, or a function by name.
     tool_choice: Option<ToolChoiceBody>,
+    /// Not supported: the older form of `tools`.
+    #[schema(value_type = Option<Object>)]
+    functions: Option<Value>,
+    /// Not supported: the older form of `tool_choice`.
+    #[schema(value_type = Option<Object>)]
+    function_call: Option<Value>,
+    /// Not supported: spoken answers.
+    #[schema(value_type = Option<Object>)]
+    audio: Option<Value>,
     /// Further variables for the model's template, such as `enable_thinking`.
     #[schema(value_type = Option<Object>)]
     chat_template_kwargs: Option<serde_json::Map<String, Value>>,
@@ -224,25 +233,27 @@ pub(super) async fn create(
     let wants_log_probabilities = body.logprobs;
     let request = body.request(&app)?;
     let answer = Answer::begin(model.generate(request)?, choices, &model.metrics).await?;
-    let frame = Frame {
-        id: answer::id("chatcmpl"),
-        created: answer::now_s(),
-        model: model.name.clone(),
-        usage: UsageBody::default(),
-        left: choices,
-        usage_wanted,
-        wants_log_probabilities,
-    };
+    let frame = Frame::new("chatcmpl", &model.name, choices, usage_wanted);
+    let mut dialogue = Dialogue { frame, wants_log_probabilities };
     if stream {
-        let first = (0..choices).map(|index| frame.role(index)).collect();
-        let mut frame = frame;
-        return Ok(answer::stream(answer, first, move |event| frame.chunks(event)));
+        let first = (0..choices).map(|index| dialogue.role(index)).collect();
+        return Ok(answer::stream(answer, first, move |event| dialogue.chunks(event)));
     }
-    frame.whole(answer, choices).await.map(|response| Json(response).into_response())
+    dialogue.whole(answer, choices).await.map(|response| Json(response).into_response())
 }
 
 impl ChatRequest {
     fn request(self, app: &App) -> Result<Request, Failure> {
+        for (name, given, instead) in [
+            ("functions", &self.functions, "`tools`"),
+            ("function_call", &self.function_call, "`tool_choice`"),
+            ("audio", &self.audio, "text"),
+        ] {
+            if given.is_some() {
+                let message = format!("`{name}` is not supported; use {instead}");
+                return Err(Failure::unsupported(name, message));
+            }
+        }
         let json = |value: Value| value.to_string();
         let tools = self.tools.filter(|tools| !tools.is_empty());
         let conversation = Conversation {
@@ -289,25 +300,19 @@ impl ChatRequest {
     }
 }
 
-/// What surrounds every piece of the answers.
-struct Frame {
-    id: String,
-    created: u64,
-    model: String,
-    usage: UsageBody,
-    /// Answers that have not ended.
-    left: u32,
-    usage_wanted: bool,
+/// The answers to a conversation.
+struct Dialogue {
+    frame: Frame,
     wants_log_probabilities: bool,
 }
 
-impl Frame {
+impl Dialogue {
     fn chunk(&self, choices: Vec<ChunkChoice>) -> ChatChunk {
         ChatChunk {
-            id: self.id.clone(),
+            id: self.frame.id.clone(),
             object: "chat.completion.chunk",
-            created: self.created,
-            model: self.model.clone(),
+            created: self.frame.created,
+            model: self.frame.model.clone(),
             choices,
             usage: None,
         }
@@ -345,15 +350,11 @@ impl Frame {
                 vec![self.delta(choice, ChunkDelta { tool_calls, ..ChunkDelta::default() })]
             }
             Event::Done(done) => {
-                self.usage.add(&done.usage, done.choice == 0);
-                self.left = self.left.saturating_sub(1);
                 let mut last = self.delta(done.choice, ChunkDelta::default());
                 last.choices[0].finish_reason = Some(finish_reason(done.reason));
                 let mut chunks = vec![last];
-                if self.left == 0 && self.usage_wanted {
-                    let mut usage = self.chunk(Vec::new());
-                    usage.usage = Some(self.usage);
-                    chunks.push(usage);
+                if let Some(usage) = self.frame.ended(&done) {
+                    chunks.push(ChatChunk { usage: Some(usage), ..self.chunk(Vec::new()) });
                 }
                 chunks
             }
@@ -409,7 +410,7 @@ impl Frame {
                 }
                 Event::ToolCallDelta(call) => choice.message.add(call),
                 Event::Done(done) => {
-                    self.usage.add(&done.usage, done.choice == 0);
+                    self.frame.ended(&done);
                     choice.finish_reason = finish_reason(done.reason);
                 }
             }
@@ -417,7 +418,7 @@ impl Frame {
         for choice in &mut choices {
             choice.message.settle();
         }
-        let Frame { id, created, model, usage, .. } = self;
+        let Frame { id, created, model, usage, .. } = self.frame;
         Ok(ChatResponse { id, object: "chat.completion", created, model, choices, usage })
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use trefoil_contract::{Event, Prompt, Request};
 use utoipa::ToSchema;
 
-use super::answer::{self, Answer, UsageBody, finish_reason};
+use super::answer::{self, Answer, Frame, UsageBody, finish_reason};
 use super::chat::StreamOptions;
 use super::sampling::Sampling;
 use super::{App, Body};
@@ -30,6 +30,10 @@ pub(super) struct CompletionRequest {
     echo: bool,
     /// Not supported: text behind the answer.
     suffix: Option<String>,
+    /// Not supported: log probabilities, which `/v1/chat/completions` reports.
+    logprobs: Option<u32>,
+    /// Not supported, but for 1: the best of several answers.
+    best_of: Option<u32>,
 }
 
 /// A text or tokens.
@@ -84,6 +88,14 @@ pub(super) async fn create(
     if body.suffix.is_some_and(|suffix| !suffix.is_empty()) {
         return Err(Failure::unsupported("suffix", "`suffix` is not supported"));
     }
+    if body.logprobs.is_some() {
+        let message = "`logprobs` is not supported here; `/v1/chat/completions` reports them";
+        return Err(Failure::unsupported("logprobs", message));
+    }
+    if body.best_of.is_some_and(|count| count != 1) {
+        let message = "`best_of` is not supported; ask for `n` answers and choose among them";
+        return Err(Failure::unsupported("best_of", message));
+    }
     let prompt = match body.prompt {
         PromptBody::Text(text) => Prompt::Text(text.into_bytes()),
         PromptBody::Tokens(tokens) => Prompt::Tokens(tokens),
@@ -112,40 +124,26 @@ pub(super) async fn create(
     let mut request = Request::new(prompt);
     body.sampling.apply(&mut request, &app.models.limits)?;
     let answer = Answer::begin(model.generate(request)?, choices, &model.metrics).await?;
-    let mut frame = Frame {
-        id: answer::id("cmpl"),
-        created: answer::now_s(),
-        model: model.name.clone(),
-        usage: UsageBody::default(),
-        left: choices,
-        usage_wanted: body.stream_options.is_some_and(|options| options.include_usage),
-    };
+    let usage_wanted = body.stream_options.is_some_and(|options| options.include_usage);
+    let mut text = Continuation(Frame::new("cmpl", &model.name, choices, usage_wanted));
     if body.stream {
         let first = (0..choices).filter(|_| !echo.is_empty());
-        let first = first.map(|index| frame.text(index, echo.clone())).collect();
-        return Ok(answer::stream(answer, first, move |event| frame.pieces(event)));
+        let first = first.map(|index| text.text(index, echo.clone())).collect();
+        return Ok(answer::stream(answer, first, move |event| text.pieces(event)));
     }
-    frame.whole(answer, choices, &echo).await.map(|response| Json(response).into_response())
+    text.whole(answer, choices, &echo).await.map(|response| Json(response).into_response())
 }
 
-/// What surrounds every piece of the answers.
-struct Frame {
-    id: String,
-    created: u64,
-    model: String,
-    usage: UsageBody,
-    /// Answers that have not ended.
-    left: u32,
-    usage_wanted: bool,
-}
+/// The answers to a text.
+struct Continuation(Frame);
 
-impl Frame {
+impl Continuation {
     fn piece(&self, choices: Vec<CompletionChoice>) -> CompletionResponse {
         CompletionResponse {
-            id: self.id.clone(),
+            id: self.0.id.clone(),
             object: "text_completion",
-            created: self.created,
-            model: self.model.clone(),
+            created: self.0.created,
+            model: self.0.model.clone(),
             choices,
             usage: None,
         }
@@ -161,16 +159,13 @@ impl Frame {
                 vec![self.text(delta.choice, delta.text)]
             }
             Event::Done(done) => {
-                self.usage.add(&done.usage, done.choice == 0);
-                self.left = self.left.saturating_sub(1);
                 let finish_reason = Some(finish_reason(done.reason));
                 let choice =
                     CompletionChoice { index: done.choice, finish_reason, ..Default::default() };
                 let mut pieces = vec![self.piece(vec![choice])];
-                if self.left == 0 && self.usage_wanted {
-                    let mut usage = self.piece(Vec::new());
-                    usage.usage = Some(self.usage);
-                    pieces.push(usage);
+                if let Some(usage) = self.0.ended(&done) {
+                    let usage = Some(usage);
+                    pieces.push(CompletionResponse { usage, ..self.piece(Vec::new()) });
                 }
                 pieces
             }
@@ -194,7 +189,7 @@ impl Frame {
                     }
                 }
                 Event::Done(done) => {
-                    self.usage.add(&done.usage, done.choice == 0);
+                    self.0.ended(&done);
                     if let Some(choice) = choices.get_mut(done.choice as usize) {
                         choice.finish_reason = Some(finish_reason(done.reason));
                     }
@@ -202,7 +197,7 @@ impl Frame {
                 _ => {}
             }
         }
-        let usage = Some(self.usage);
+        let usage = Some(self.0.usage);
         Ok(CompletionResponse { usage, ..self.piece(choices) })
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Counters {
     pub(crate) batch_max: AtomicUsize,
     /// The next step fails as a trap does.
     pub(crate) fails: AtomicBool,
+    /// All answers end with the next step, and to free a place fails once.
+    pub(crate) ends_badly: AtomicBool,
     /// Opening fails.
     pub(crate) does_not_open: AtomicBool,
     /// Requests, as they arrived.
@@ -139,7 +141,8 @@ impl Backend for Counting {
             .iter()
             .map(|id| {
                 let running = self.running.get_mut(id).ok_or(Error::Finished)?;
-                if running.said == running.max {
+                let ends = self.counters.ends_badly.load(Ordering::Relaxed);
+                if running.said == running.max || ends {
                     let usage = Usage {
                         prompt_tokens: running.prompt_tokens,
                         cached_tokens: 1,
@@ -170,6 +173,9 @@ impl Backend for Counting {
     }
 
     fn cancel(&mut self, id: GenerationId) -> Result<(), BackendError> {
+        if self.counters.ends_badly.swap(false, Ordering::Relaxed) {
+            return Err(BackendError::Failed("the instance has trapped".into()));
+        }
         if self.running.remove(&id).is_some_and(|running| running.said < running.max) {
             self.counters.cancelled.fetch_add(1, Ordering::Relaxed);
         }
