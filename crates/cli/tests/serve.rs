@@ -113,6 +113,25 @@ fn the_official_clients_get_what_the_command_generates() {
 }
 
 #[test]
+fn the_example_of_the_documentation_is_answered() {
+    let (place, model) = (Place::new(), smollm2());
+    let defaults = ["--temperature", "0", "-n", "8"];
+    let served = Served::start(&place, &[&[&format!("smollm2={model}")], &defaults[..]].concat());
+    let page = include_str!("../../../docs/serve.md");
+    let (_, example) = page.split_once("```python\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let example = example.replace("http://127.0.0.1:8080", &served.url);
+    let mut python = Command::new(needed("TREFOIL_PYTHON"));
+    python.args(["-c", &format!("{example}\nprint(answer.choices[0].message.content, end='')")]);
+    let said = run_with_input(python, b"").text();
+
+    let flags = ["--engine", "cpu-relaxed", "--json", "-p", "Hello"];
+    let expected = place.run(&[&["generate", &model], &flags[..], &defaults].concat()).json();
+    assert_eq!(json!(said), expected["text"]);
+    assert!(served.get("/openapi.json").contains("/v1/chat/completions"));
+}
+
+#[test]
 fn models_have_the_names_of_their_files_and_the_server_stops_cleanly() {
     let place = Place::with_model();
     let compose = ["compose", "--engine", "cpu", "--model", "tiny.gguf", "-o", "second.wasm"];
