@@ -23,6 +23,7 @@ mod reference;
 mod remote;
 mod settings_toml;
 mod tokenizer;
+mod tool_calls;
 
 pub use chat_template::chat_template;
 pub use component::component;
@@ -33,6 +34,7 @@ pub use reference::reference;
 pub use remote::remote;
 pub use settings_toml::settings_toml;
 pub use tokenizer::tokenizer;
+pub use tool_calls::tool_calls;
 
 /// A target: it gets any bytes and must return.
 pub type Target = fn(&[u8]);
@@ -48,4 +50,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("remote", remote),
     ("settings_toml", settings_toml),
     ("tokenizer", tokenizer),
+    ("tool_calls", tool_calls),
 ];

@@ -38,7 +38,7 @@ pub(crate) fn run(
         }
         let reply = answer(model, conversation(messages.clone()), wanted, stats)?;
         print(io::stdout(), "\n")?;
-        messages.push(message("assistant", &reply));
+        messages.push(reply.message());
     }
     if interactive {
         print(io::stderr(), "\n")?;

@@ -2,6 +2,7 @@
 
 mod dialogue;
 mod options;
+mod reasoning;
 mod stats;
 
 use std::io::{self, IsTerminal, Read, Write};
@@ -12,6 +13,7 @@ use bindings::trefoil::llm::inference::{
 };
 use bindings::trefoil::llm::types;
 use options::{Options, RequestOptions};
+use reasoning::Reasoning;
 use stats::Stats;
 
 #[allow(missing_docs, unreachable_pub)]
@@ -76,7 +78,7 @@ fn run(options: &Options) -> Result<(), Failure> {
                 conversation(messages)
             };
             let answer = answer(&model, prompt, &wanted, &mut stats)?;
-            if !answer.ends_with('\n') {
+            if !answer.text.ends_with('\n') {
                 print(io::stdout(), "\n")?;
             }
         }
@@ -89,13 +91,31 @@ fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Streams one answer to standard output and returns it.
+/// What the model answered.
+#[derive(Default)]
+struct Answer {
+    text: String,
+    reasoning: String,
+}
+
+impl Answer {
+    /// As the assistant's message: the template decides what of the reasoning the model sees again.
+    fn message(self) -> Message {
+        let mut message = message("assistant", &self.text);
+        if !self.reasoning.is_empty() {
+            message.parts.insert(0, MessagePart::Reasoning(self.reasoning));
+        }
+        message
+    }
+}
+
+/// Streams one answer to standard output, and reasoning to standard error, and returns it.
 fn answer(
     model: &Model,
     prompt: Prompt,
     wanted: &RequestOptions,
     stats: &mut Stats,
-) -> Result<String, Failure> {
+) -> Result<Answer, Failure> {
     let request = model.request(&prompt);
     for setting in &wanted.settings {
         request.set(setting);
@@ -103,15 +123,25 @@ fn answer(
     request.set_response_format(&wanted.response_format);
     let generation: Generation = Request::start(request)?;
     stats.started();
-    let mut answer = String::new();
+    let mut answer = Answer::default();
+    let mut shown = Reasoning::new();
     loop {
         match generation.next()? {
             Event::Delta(delta) => {
                 stats.token();
+                if !delta.text.is_empty() {
+                    shown.end()?;
+                }
                 print(io::stdout(), &delta.text)?;
-                answer.push_str(&delta.text);
+                answer.text.push_str(&delta.text);
+            }
+            Event::Reasoning(delta) => {
+                stats.token();
+                shown.show(&delta.text)?;
+                answer.reasoning.push_str(&delta.text);
             }
             Event::Done(done) => {
+                shown.end()?;
                 if let FinishReason::ContextFull = done.reason {
                     eprintln!("\nnote: the context is full; the answer ends here");
                 }

@@ -124,12 +124,13 @@ fn command() -> Command {
         let defaults: Vec<_> = key.default_values().iter().map(ToString::to_string).collect();
         let range = match key.kind {
             Kind::Texts { .. } | Kind::Text { .. } => String::new(),
+            Kind::Choice(_) => format!(" [{}]", key.kind),
             _ => format!(" [{}; engine's default {}]", key.kind, defaults.join(", ")),
         };
         let arg = Arg::new(key.name)
             .long(key.name)
             .value_name(match key.kind {
-                Kind::Texts { .. } | Kind::Text { .. } => "TEXT",
+                Kind::Texts { .. } | Kind::Text { .. } | Kind::Choice(_) => "TEXT",
                 _ => "NUMBER",
             })
             .value_parser(value_parser!(String))

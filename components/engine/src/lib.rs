@@ -166,7 +166,7 @@ impl wit::GuestRequest for Request {
     }
 
     fn set_tool_choice(&self, choice: wit::ToolChoice) {
-        self.0.borrow_mut().set_tool_choice(&choice.into());
+        self.0.borrow_mut().set_tool_choice(choice.into());
     }
 
     fn set(&self, setting: wit::Setting) {

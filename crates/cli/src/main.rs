@@ -1,6 +1,7 @@
 //! The `trefoil` command: makes, runs and looks into compositions of engine, model and app.
 
 mod adapters;
+mod answer;
 mod bench;
 mod commands;
 mod composition;
@@ -11,6 +12,7 @@ mod hub;
 mod instances;
 mod messages;
 mod parts;
+mod reasoning;
 mod remote;
 mod response_format;
 mod serve;

@@ -1,7 +1,9 @@
 //! Conversations in OpenAI's form.
 
 use serde_json::Value;
-use trefoil_contract::{Conversation, Error, Message, MessagePart, ToolCall, ToolResult};
+use trefoil_contract::{
+    Conversation, Error, Message, MessagePart, ToolCall, ToolChoice, ToolResult,
+};
 
 use crate::fields::{Fields, invalid};
 
@@ -9,28 +11,59 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Takes `messages`, `tools` and `variables` from a request. `None` without `messages`.
 pub(crate) fn conversation(fields: &mut Fields) -> Result<Option<Conversation>> {
+    let Some(messages) = messages(fields)? else { return Ok(None) };
+    let (tools, variables) = (tools(fields)?, variables(fields)?);
+    Ok(Some(Conversation { messages, tools, variables, add_generation_prompt: true }))
+}
+
+/// Takes `messages` from a request.
+pub(crate) fn messages(fields: &mut Fields) -> Result<Option<Vec<Message>>> {
     let Some(messages) = fields.take("messages") else { return Ok(None) };
     let Value::Array(messages) = messages else {
         return Err(invalid("`messages` must be a list of objects with `role` and `content`"));
     };
-    let messages = messages
+    let messages: Result<_> = messages
         .into_iter()
         .enumerate()
         .map(|(index, value)| {
             message(value).map_err(|error| invalid(format!("message {index}: {error}")))
         })
-        .collect::<Result<_>>()?;
-    let tools = match fields.take("tools") {
-        None => None,
-        Some(tools @ Value::Array(_)) => Some(tools.to_string()),
-        Some(_) => return Err(invalid("`tools` must be a list")),
-    };
-    let variables = match fields.take("variables") {
-        None => None,
-        Some(variables @ Value::Object(_)) => Some(variables.to_string()),
-        Some(_) => return Err(invalid("`variables` must be an object")),
-    };
-    Ok(Some(Conversation { messages, tools, variables, add_generation_prompt: true }))
+        .collect();
+    messages.map(Some)
+}
+
+/// Takes `tools` from a request.
+pub(crate) fn tools(fields: &mut Fields) -> Result<Option<String>> {
+    match fields.take("tools") {
+        None => Ok(None),
+        Some(tools @ Value::Array(_)) => Ok(Some(tools.to_string())),
+        Some(_) => Err(invalid("`tools` must be a list")),
+    }
+}
+
+/// Takes `variables` from a request.
+pub(crate) fn variables(fields: &mut Fields) -> Result<Option<String>> {
+    match fields.take("variables") {
+        None => Ok(None),
+        Some(variables @ Value::Object(_)) => Ok(Some(variables.to_string())),
+        Some(_) => Err(invalid("`variables` must be an object")),
+    }
+}
+
+/// Takes `tool_choice` from a request.
+pub(crate) fn tool_choice(fields: &mut Fields) -> Result<Option<ToolChoice>> {
+    let Some(choice) = fields.take("tool_choice") else { return Ok(None) };
+    let name = choice.get("function").unwrap_or(&choice).get("name");
+    match (choice.as_str(), name.and_then(Value::as_str)) {
+        (Some("auto"), _) => Ok(Some(ToolChoice::Auto)),
+        (Some("none"), _) => Ok(Some(ToolChoice::None)),
+        (Some("required"), _) => Ok(Some(ToolChoice::Required)),
+        (None, Some(name)) => Ok(Some(ToolChoice::Named(name.to_owned()))),
+        _ => Err(invalid(
+            "`tool_choice` must be `auto`, `none`, `required` or {\"type\": \"function\", \
+             \"function\": {\"name\": NAME}}",
+        )),
+    }
 }
 
 fn message(value: Value) -> Result<Message> {
@@ -146,6 +179,22 @@ mod tests {
         assert_eq!(conversation.messages[0].parts, [MessagePart::ToolCall(call)]);
         assert_eq!(conversation.messages[1].parts, [MessagePart::ToolResult(result)]);
         assert_eq!(conversation.tools.as_deref(), Some("[]"));
+    }
+
+    #[test]
+    fn a_choice_of_tools_is_a_word_or_names_one() {
+        let read = |choice: Value| {
+            let mut fields = Fields::new(json!({ "tool_choice": choice })).expect("an object");
+            tool_choice(&mut fields)
+        };
+        assert_eq!(read(json!("required")), Ok(Some(ToolChoice::Required)));
+        assert_eq!(read(json!(null)), Ok(None));
+        let named = json!({"type": "function", "function": {"name": "f"}});
+        assert_eq!(read(named), Ok(Some(ToolChoice::Named("f".into()))));
+        for wrong in [json!("any"), json!(1), json!({"function": {}}), json!([])] {
+            let error = read(wrong).expect_err("refused").to_string();
+            assert!(error.contains("`tool_choice`"), "{error}");
+        }
     }
 
     #[test]

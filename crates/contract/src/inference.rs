@@ -137,9 +137,10 @@ pub enum ResponseFormat {
 }
 
 /// Whether tools may or must be called.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ToolChoice {
     /// The model decides.
+    #[default]
     Auto,
     /// No call.
     None,

@@ -14,6 +14,7 @@ mod generation;
 mod imports;
 mod instances;
 mod model;
+mod prompt;
 mod request;
 mod step;
 

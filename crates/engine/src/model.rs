@@ -6,9 +6,9 @@ use trefoil_contract::{
     Result, Setting, TokenizeOptions, Value,
 };
 use trefoil_decoder::{CacheType, Fitted};
-use trefoil_generation::{ChatTemplate, Forward, Generations, Pooling};
+use trefoil_generation::{ChatTemplate, Forward, Generations, Pooling, ToolFormat};
 use trefoil_gguf::{Gguf, Metadata, SPLIT_COUNT_KEY, Source, Tensor};
-use trefoil_settings::{Scope, Settings, TABLE};
+use trefoil_settings::{RequestSettings, Scope, Settings, TABLE};
 use trefoil_tokenizer::Tokenizer;
 
 use crate::adapters::{Adapters, chosen};
@@ -177,6 +177,22 @@ impl Model {
     /// # Errors
     /// [`Error::Template`], also where the model has no template.
     pub fn render_chat(&self, conversation: &Conversation) -> Result<String> {
+        let format = self.tool_format(&self.settings.request);
+        self.render_chat_with(conversation, format)
+    }
+
+    /// The form of tool calls: as a setting says, or the template.
+    pub(crate) fn tool_format(&self, settings: &RequestSettings) -> ToolFormat {
+        let of_template = || self.template.as_ref().map(ChatTemplate::tool_format);
+        ToolFormat::named(&settings.tool_format).or_else(of_template).unwrap_or(ToolFormat::Generic)
+    }
+
+    /// The same with tool calls in this form.
+    pub(crate) fn render_chat_with(
+        &self,
+        conversation: &Conversation,
+        format: ToolFormat,
+    ) -> Result<String> {
         let template = self.template.as_ref().ok_or_else(|| {
             Error::Template(format!(
                 "the model `{}` brings none; continue text without one (`--raw`) or give one as \
@@ -189,7 +205,8 @@ impl Model {
             let bytes = token.and_then(|token| tokenizer.token_bytes(token)).unwrap_or_default();
             String::from_utf8_lossy(bytes).into_owned()
         };
-        template.render(conversation, &name(tokenizer.bos()), &name(tokenizer.eos()))
+        let (bos, eos) = (name(tokenizer.bos()), name(tokenizer.eos()));
+        trefoil_generation::render(template, conversation, format, &bos, &eos)
     }
 
     /// `model.logits`

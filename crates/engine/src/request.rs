@@ -1,11 +1,10 @@
 use std::rc::Rc;
 
-use trefoil_contract::{
-    Error, Prompt, ResponseFormat, Result, Setting, TokenizeOptions, ToolChoice, Value,
-};
+use trefoil_contract::{Prompt, ResponseFormat, Result, Setting, ToolChoice, Value};
 use trefoil_generation::GenerationOptions;
 use trefoil_settings::Scope;
 
+use crate::prompt::PreparedPrompt;
 use crate::{Generation, Model, SETTINGS_PREFIX};
 
 /// A request under construction: setters record, [`Request::start`] reports.
@@ -17,7 +16,7 @@ pub struct Request {
     log_probabilities: Option<u32>,
     choices: u32,
     response_format: ResponseFormat,
-    unsupported: Option<String>,
+    tool_choice: ToolChoice,
 }
 
 impl Request {
@@ -31,7 +30,7 @@ impl Request {
             log_probabilities: None,
             choices: 1,
             response_format: ResponseFormat::Text,
-            unsupported: None,
+            tool_choice: ToolChoice::Auto,
         }
     }
 
@@ -70,14 +69,8 @@ impl Request {
     }
 
     /// Whether tools are called.
-    pub fn set_tool_choice(&mut self, choice: &ToolChoice) {
-        if matches!(choice, ToolChoice::Required | ToolChoice::Named(_)) {
-            self.refuse("a required tool call; `auto` and `none` are supported");
-        }
-    }
-
-    fn refuse(&mut self, what: &str) {
-        self.unsupported.get_or_insert_with(|| what.to_owned());
+    pub fn set_tool_choice(&mut self, choice: ToolChoice) {
+        self.tool_choice = choice;
     }
 
     /// Checks the request and takes a place for it.
@@ -87,18 +80,22 @@ impl Request {
     /// [`Error::ContextOverflow`];
     /// [`Error::Busy`]; [`Error::Template`].
     pub fn start(self) -> Result<Generation> {
-        if let Some(what) = self.unsupported {
-            return Err(Error::unsupported(what));
-        }
         self.model.check_generates()?;
         let mut settings = self.model.settings.clone();
         settings.apply(&self.settings, Scope::Request, SETTINGS_PREFIX)?;
-        let tokens = tokens(&self.model, self.prompt)?;
+        let PreparedPrompt { tokens, answer, response_format } = PreparedPrompt::new(
+            &self.model,
+            self.prompt,
+            &settings.request,
+            &self.tool_choice,
+            self.response_format,
+        )?;
         let options = GenerationOptions {
             logit_bias: self.logit_bias,
             choice: 0,
             log_probabilities: self.log_probabilities,
-            response_format: self.response_format,
+            response_format,
+            answer,
         };
         let ids = self.model.generations.borrow_mut().start_choices(
             tokens,
@@ -107,17 +104,5 @@ impl Request {
             self.choices,
         )?;
         Ok(Generation::new(self.model, ids))
-    }
-}
-
-fn tokens(model: &Model, prompt: Prompt) -> Result<Vec<u32>> {
-    let as_text = TokenizeOptions { add_special: true, parse_special: false };
-    match prompt {
-        Prompt::Text(text) => Ok(model.tokenize(&text, as_text)),
-        Prompt::Tokens(tokens) => Ok(tokens),
-        Prompt::Chat(conversation) => {
-            let text = model.render_chat(&conversation)?;
-            Ok(model.tokenize_rendered(text.as_bytes()))
-        }
     }
 }

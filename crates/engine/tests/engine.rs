@@ -252,10 +252,6 @@ fn what_the_engine_cannot_do_yet_is_unsupported_by_name() {
     let format = refused(&|request| request.set_response_format(schema.clone()));
     assert!(format.starts_with("unsupported: the keyword `uniqueItems`"), "{format}");
     assert!(format.contains("`#/items/uniqueItems`"), "{format}");
-    let tool = refused(&|request| {
-        request.set_tool_choice(&trefoil_contract::ToolChoice::Required);
-    });
-    assert!(tool.starts_with("unsupported: a required tool call"), "{tool}");
     let media = Message {
         role: "user".into(),
         parts: vec![MessagePart::Media { mime: "image/png".into(), data: vec![1] }],

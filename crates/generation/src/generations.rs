@@ -7,14 +7,15 @@ mod scoring;
 mod slot;
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use trefoil_constraints::{Constraint, Constraints};
 use trefoil_contract::{Done, Error, Event, ResponseFormat, Result};
 use trefoil_settings::RequestSettings;
 
+use crate::answer::CallIds;
 use crate::log_probabilities::LogProbabilities;
-use crate::{Forward, Sampler, TextStream, Vocabulary, vocabulary};
+use crate::{AnswerForm, AnswerStream, Forward, Sampler, Vocabulary, vocabulary};
 use batch::{Rows, Work};
 use slot::{Generation, Slot};
 
@@ -33,6 +34,8 @@ pub struct GenerationOptions {
     pub log_probabilities: Option<u32>,
     /// Form that the answer must have.
     pub response_format: ResponseFormat,
+    /// What to look for in the answer besides text.
+    pub answer: AnswerForm,
 }
 
 /// All generations of one model: a slot for each sequence that the forward pass can cache.
@@ -43,8 +46,10 @@ pub struct GenerationOptions {
 /// - while more of the prompt than one chunk is missing, it computes a chunk: a `prompt-progress`;
 /// - it computes the rest of the prompt, or the last token, and chooses one token: a `delta` with
 ///   that token, a token that ends the answer included, and with the text that has become certain.
-///   When the token ends the answer, the delta brings all text that was held back;
-/// - after that delta it computes nothing: a `done`. The slot is free then.
+///   When the token ends the answer, the delta brings all text that was held back. Where the token
+///   brings reasoning, a `reasoning` event stands for the delta; what else it brings, such as more
+///   of a tool call, is an event of its own, which a later step answers without computing anything;
+/// - after the last of them it computes nothing: a `done`. The slot is free then.
 ///
 /// Where an answer fills the context and its settings let that shift, the first `keep_tokens` tokens
 /// stay (at most half of the context), and the newer half of those behind them. What moved is
@@ -115,7 +120,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
     ///   logit bias, log probabilities of more than 32 tokens at a place, or what [`Sampler::new`]
     ///   or [`Constraints::start`] refuse.
     /// - [`Error::Unsupported`]: what [`Constraints::new`] or [`Constraints::start`] answer.
-    /// - [`Error::InvalidSetting`]: what [`TextStream::new`] refuses.
+    /// - [`Error::InvalidSetting`]: what [`TextStream::new`](crate::TextStream::new) refuses.
     /// - [`Error::ContextOverflow`]: the prompt leaves no room for a token.
     /// - [`Error::Busy`]: no slot is free.
     pub fn start(
@@ -140,7 +145,8 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
             self.check_token(*token, "the logit bias")?;
         }
         let sampler = Sampler::new(settings, &options.logit_bias)?;
-        let text = TextStream::new(&settings.stop)?;
+        let answer = AnswerStream::new(&options.answer, &settings.stop)?;
+        let call_ids = CallIds::new(&prompt, settings.seed, options.choice);
         let log_probabilities = options.log_probabilities.map(LogProbabilities::new).transpose()?;
         let constraint = self.constraint(&options.response_format)?;
         let (index, reused) = match first {
@@ -168,7 +174,9 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
             generated_tokens: 0,
             keep_tokens: settings.shifts_context.then_some(settings.keep_tokens as usize),
             constraint,
-            text,
+            answer,
+            call_ids,
+            events: VecDeque::new(),
             ended: None,
         });
         slot.tokens = prompt;
@@ -193,8 +201,8 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
             let result = match self.slot_of(*id) {
                 _ if !seen.insert(*id) => Err(Error::Duplicate),
                 Err(error) => Err(error),
-                Ok(index) => match self.finish(index) {
-                    Some(done) => Ok(Event::Done(done)),
+                Ok(index) => match self.waiting(index) {
+                    Some(event) => Ok(event),
                     None if self.waits(index) => Ok(Event::Idle(self.choice(index))),
                     None => {
                         places.push(place);
@@ -245,7 +253,13 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         }
     }
 
-    /// The end of a generation whose last delta has been given; frees its slot.
+    /// What a generation can answer without computing anything.
+    fn waiting(&mut self, index: usize) -> Option<Event> {
+        let event = self.slots[index].generation.as_mut()?.events.pop_front();
+        event.or_else(|| self.finish(index).map(Event::Done))
+    }
+
+    /// The end of a generation whose last event but this has been given; frees its slot.
     fn finish(&mut self, index: usize) -> Option<Done> {
         let slot = &mut self.slots[index];
         let generation = slot.generation.as_ref()?;

@@ -3,7 +3,7 @@
 //! ```text
 //! Conversation ─ ChatTemplate ─> text ─ Tokenizer ─> tokens ─ Generations ─> Events
 //!                                                               │   ▲
-//!                                              Forward::forward ▼   │ Sampler, TextStream
+//!                                              Forward::forward ▼   │ Sampler, AnswerStream
 //!                                                             logits
 //! ```
 //!
@@ -15,12 +15,16 @@
 //!   prompt computes only what is new.
 //! - [`Pooling`] makes one vector of those of a text's tokens, where no text is generated.
 //! - [`Sampler`] chooses a token from logits; the same seed gives the same tokens on every platform.
-//! - [`TextStream`] turns the bytes of tokens into whole characters and watches for stop texts.
+//! - [`AnswerStream`] makes text, reasoning and tool calls of the bytes of tokens: behind
+//!   [`TextStream`], which makes whole characters and watches for stop texts, stand the parsers of
+//!   the forms that models write calls in ([`ToolFormat`]).
+//! - [`render`] tells a model of [`Tools`] whose template knows none.
 //!
 //! The crate does no I/O, reads no clock, and knows no randomness but the request's seed.
 
 #![deny(missing_docs)]
 
+mod answer;
 mod forward;
 mod generations;
 mod log_probabilities;
@@ -28,12 +32,15 @@ mod pooling;
 mod sampler;
 mod template;
 mod text_stream;
+mod tool_calls;
 mod vocabulary;
 
+pub use answer::{AnswerForm, AnswerPart, AnswerStream};
 pub use forward::{Forward, Logits, Span};
 pub use generations::{GenerationId, GenerationOptions, Generations};
 pub use pooling::Pooling;
 pub use sampler::Sampler;
 pub use template::ChatTemplate;
 pub use text_stream::TextStream;
+pub use tool_calls::{ToolFormat, Tools, render};
 pub use vocabulary::Vocabulary;

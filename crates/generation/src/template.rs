@@ -16,6 +16,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, ErrorKind, State, Value};
 use trefoil_contract::{Conversation, Error, MessagePart, Result};
 
+use crate::ToolFormat;
 use conversation::Form;
 
 /// Longest template, in bytes. The longest of today's have 30 KiB; what a template nests without a
@@ -49,6 +50,7 @@ const RECURSION_MAX: usize = 100;
 pub struct ChatTemplate {
     environment: Environment<'static>,
     source: String,
+    tool_format: ToolFormat,
 }
 
 impl std::fmt::Debug for ChatTemplate {
@@ -75,9 +77,15 @@ impl ChatTemplate {
         let template = ChatTemplate {
             environment: environment()?,
             source: assignment::guard(&without_generation_tags(&source)),
+            tool_format: ToolFormat::of_template(&source),
         };
         template.compile()?;
         Ok(template)
+    }
+
+    /// The form in which a model with this template writes tool calls.
+    pub fn tool_format(&self) -> ToolFormat {
+        self.tool_format
     }
 
     /// The text for the model: a conversation's prompt. It holds special tokens as text, `bos`

@@ -97,6 +97,13 @@ impl TextStream {
         self.stopped
     }
 
+    /// Appends what was held back for a stop text: what follows makes none together with it.
+    pub fn release_all(&mut self, text: &mut String) {
+        text.push_str(&self.held);
+        self.held.clear();
+        self.stops.iter_mut().for_each(|stop| stop.matched = 0);
+    }
+
     /// Adds characters to `held` up to a stop text. Long texts are released on the way, so that
     /// `held` stays small.
     fn characters(&mut self, characters: &str, text: &mut String) {

@@ -31,6 +31,13 @@ pub const POOLINGS: &[&str] = &["model", "mean", "cls", "last"];
 /// Values of `context-full`, the default first.
 pub const CONTEXT_FULL: &[&str] = &["stop", "shift"];
 
+/// Values of `tool-format`, the default first.
+pub const TOOL_FORMATS: &[&str] =
+    &["model", "hermes", "llama3", "mistral", "granite", "gemma", "generic"];
+
+/// Values of `reasoning`, the default first.
+pub const REASONINGS: &[&str] = &["separate", "text"];
+
 /// Everything that the table can set, with the engine's defaults.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -120,6 +127,10 @@ pub struct RequestSettings {
     pub seed: u64,
     /// Texts that end the answer.
     pub stop: Vec<String>,
+    /// The form of tool calls: one of [`TOOL_FORMATS`].
+    pub tool_format: String,
+    /// Where reasoning goes: one of [`REASONINGS`].
+    pub reasoning: String,
 }
 
 impl Default for Settings {
@@ -162,6 +173,8 @@ impl Default for Settings {
                 dry_sequence_breakers: ["\n", ":", "\"", "*"].map(str::to_owned).into(),
                 seed: 0,
                 stop: Vec::new(),
+                tool_format: TOOL_FORMATS[0].to_owned(),
+                reasoning: REASONINGS[0].to_owned(),
             },
         }
     }

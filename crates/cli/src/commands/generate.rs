@@ -1,26 +1,27 @@
 use std::convert::Infallible;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
-use trefoil_contract::{
-    Conversation, Done, Error, Event, FinishReason, Message, Prompt, Request, Setting, TokenChoice,
-    TokenProbability, Usage,
-};
+use trefoil_contract::{Conversation, Error, Event, Message, Prompt, Request, Setting, ToolChoice};
 use trefoil_host::{CallError, Inference};
 
+use crate::answer::Answer;
 use crate::exit::UsageError;
 use crate::fields::{Fields, invalid, json_text};
 use crate::flags::RequestSettings;
 use crate::messages;
+use crate::reasoning::Reasoning;
 use crate::response_format::{ResponseFormatFlags, response_format};
 use crate::session::print;
 use crate::window::{Window, WindowFlags, input};
 
 /// Generate text and show its tokens
 ///
-/// JSON: `ids`, `text`, `finish_reason`, `usage`, and, where they are asked for, `log_probabilities`;
-/// of several answers a list `choices` of these. JSON lines: `prompt` (with `raw`, `system`), `tokens`,
-/// or `messages` (with `tools`, `variables`), `log_probabilities`, `choices`, the settings, and
+/// JSON: `ids`, `text`, `finish_reason`, `usage`, where there are any `reasoning` and `tool_calls`,
+/// and where they are asked for `log_probabilities`; of several answers a list `choices` of these.
+/// JSON lines: `prompt` (with `raw`, `system`), `tokens`, or `messages`; beside a prompt or messages
+/// `tools`, `tool_choice` and `variables`, all in OpenAI's form; `log_probabilities`, `choices`, the
+/// settings, and
 /// `json_schema` (an object), `regex` or `grammar` (texts).
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -42,39 +43,18 @@ pub(crate) struct Arguments {
     /// So many independent answers; with --json or --jsonl
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     choices: u32,
+    /// Tools that the model may call: a JSON list in OpenAI's form; with --json or --jsonl
+    #[arg(long, value_name = "FILE", conflicts_with = "raw")]
+    tools: Option<String>,
     #[command(flatten)]
     response_format: ResponseFormatFlags,
     #[command(flatten)]
     settings: RequestSettings,
 }
 
-/// What has come of one answer.
-#[derive(Default)]
-struct Answer {
-    ids: Vec<u32>,
-    text: String,
-    log_probabilities: Vec<Value>,
-    done: Option<Done>,
-}
-
-impl Answer {
-    fn json(self, reports: bool) -> Value {
-        let mut answer = json!({
-            "ids": self.ids,
-            "text": self.text,
-            "finish_reason": self.done.map(|done| reason(done.reason)),
-            "usage": self.done.map(|done| usage(done.usage)),
-        });
-        if reports {
-            answer["log_probabilities"] = Value::Array(self.log_probabilities);
-        }
-        answer
-    }
-}
-
-const KNOWN: &str = "`prompt`, `raw`, `system`, `tokens`, `messages`, `tools`, `variables`, \
-                     `log_probabilities`, `choices`, the settings of a request, `json_schema`, \
-                     `regex`, and `grammar`";
+const KNOWN: &str = "`prompt`, `raw`, `system`, `tokens`, `messages`, `tools`, `tool_choice`, \
+                     `variables`, `log_probabilities`, `choices`, the settings of a request, \
+                     `json_schema`, `regex`, and `grammar`";
 
 impl Window for Arguments {
     fn request(&self) -> Result<Value> {
@@ -94,11 +74,20 @@ impl Window for Arguments {
                 return Err(UsageError(text.into()).into());
             }
         };
-        Ok(json!({ "prompt": json_text(prompt) }))
+        let mut request = json!({ "prompt": json_text(prompt) });
+        if let Some(path) = &self.tools {
+            if !self.window.is_json() {
+                let text = "tool calls are for programs: add `--json`";
+                return Err(UsageError(text.into()).into());
+            }
+            request["tools"] = serde_json::from_slice(&input(Some(path))?)
+                .with_context(|| format!("`{path}` is no JSON"))?;
+        }
+        Ok(request)
     }
 
     fn answer(&self, inference: &mut Inference, request: Fields) -> Result<Value, CallError> {
-        let answer = self.generate(inference, request, &mut |_| Ok::<_, Infallible>(()))?;
+        let answer = self.generate(inference, request, &mut |_, _| Ok::<_, Infallible>(()))?;
         answer.map_err(|never| match never {})
     }
 
@@ -107,8 +96,19 @@ impl Window for Arguments {
     }
 
     fn stream(&self, inference: &mut Inference, request: Value) -> Result<bool> {
-        let answer =
-            self.generate(inference, Fields::new(request)?, &mut |text| print(text.as_bytes()))??;
+        let mut reasoning = Reasoning::new();
+        let mut show = |kind, text: &str| match kind {
+            Kind::Text => {
+                reasoning.end();
+                print(text.as_bytes())
+            }
+            Kind::Reasoning => {
+                reasoning.show(text);
+                Ok(())
+            }
+        };
+        let answer = self.generate(inference, Fields::new(request)?, &mut show)??;
+        reasoning.end();
         if !answer["text"].as_str().unwrap_or_default().ends_with('\n') {
             print(b"\n")?;
         }
@@ -122,7 +122,7 @@ impl Arguments {
         &self,
         inference: &mut Inference,
         mut request: Fields,
-        show: &mut dyn FnMut(&str) -> Result<(), E>,
+        show: &mut dyn FnMut(Kind, &str) -> Result<(), E>,
     ) -> Result<Result<Value, E>, CallError> {
         let prompt = self.prompt_of(&mut request)?;
         let mut settings = self.settings.0.clone();
@@ -131,41 +131,42 @@ impl Arguments {
         let choices = request.number("choices")?.unwrap_or(self.choices);
         let response_format =
             response_format(&mut request)?.unwrap_or_else(|| self.response_format.get());
+        let tool_choice = messages::tool_choice(&mut request)?.unwrap_or(ToolChoice::Auto);
         request.finish(KNOWN)?;
         let request = Request {
             settings,
             log_probabilities,
             choices,
             response_format,
+            tool_choice,
             ..Request::new(prompt)
         };
         let generation = inference.start(request)?;
-        let mut answers: Vec<Answer> = (0..choices).map(|_| Answer::default()).collect();
+        let reports = log_probabilities.is_some();
+        let mut answers: Vec<_> = (0..choices).map(|_| Answer::new(reports)).collect();
         while answers.iter().any(|answer| answer.done.is_none()) {
-            match inference.next(&generation)? {
-                Event::Delta(delta) | Event::Reasoning(delta) => {
-                    if let Err(error) = show(&delta.text) {
-                        inference.cancel(generation)?;
-                        return Ok(Err(error));
-                    }
-                    if let Some(answer) = answers.get_mut(delta.choice as usize) {
-                        answer.text += &delta.text;
-                        answer.ids.extend(delta.tokens);
-                        let choices = delta.log_probabilities.iter().map(token_choice);
-                        answer.log_probabilities.extend(choices);
-                    }
-                }
-                Event::Done(done) => {
-                    if let Some(answer) = answers.get_mut(done.choice as usize) {
-                        answer.done = Some(done);
-                    }
-                }
-                Event::PromptProgress(_) | Event::ToolCallDelta(_) | Event::Idle(_) => {}
+            let event = inference.next(&generation)?;
+            let shown = match &event {
+                Event::Delta(delta) => show(Kind::Text, &delta.text),
+                Event::Reasoning(delta) => show(Kind::Reasoning, &delta.text),
+                _ => Ok(()),
+            };
+            if let Err(error) = shown {
+                inference.cancel(generation)?;
+                return Ok(Err(error));
+            }
+            let choice = match &event {
+                Event::Delta(delta) | Event::Reasoning(delta) => delta.choice,
+                Event::ToolCallDelta(delta) => delta.choice,
+                Event::Done(done) => done.choice,
+                Event::PromptProgress(_) | Event::Idle(_) => continue,
+            };
+            if let Some(answer) = answers.get_mut(choice as usize) {
+                answer.take(event);
             }
         }
         inference.cancel(generation)?;
-        let reports = log_probabilities.is_some();
-        let mut answers: Vec<_> = answers.into_iter().map(|answer| answer.json(reports)).collect();
+        let mut answers: Vec<_> = answers.iter().map(Answer::json).collect();
         Ok(Ok(match choices {
             1 => answers.remove(0),
             _ => json!({ "choices": answers }),
@@ -175,66 +176,43 @@ impl Arguments {
     fn prompt_of(&self, request: &mut Fields) -> Result<Prompt, Error> {
         let text = request.bytes("prompt")?;
         let tokens = request.tokens("tokens")?;
-        let conversation = messages::conversation(request)?;
-        let raw = request.flag("raw")?.unwrap_or(self.raw);
+        let messages = messages::messages(request)?;
+        // They go with a conversation; elsewhere they are unknown keys.
+        let is_raw = request.flag("raw")?.unwrap_or(self.raw);
+        let has_conversation = messages.is_some() || (text.is_some() && !is_raw);
+        let (tools, variables) = match has_conversation {
+            true => (messages::tools(request)?, messages::variables(request)?),
+            false => (None, None),
+        };
+        let chat = |messages| {
+            Prompt::Chat(Conversation { messages, tools, variables, add_generation_prompt: true })
+        };
         let system = request.string("system")?.or_else(|| self.system.clone());
-        match (text, tokens, conversation) {
-            (Some(text), None, None) if raw => Ok(Prompt::Text(text)),
+        match (text, tokens, messages) {
+            (Some(text), None, None) if is_raw => Ok(Prompt::Text(text)),
             (Some(text), None, None) => {
                 let text = String::from_utf8(text)
                     .map_err(|_| invalid("a prompt that is not UTF-8 needs `raw`"))?;
                 let system = system.into_iter().map(|text| Message::text("system", text));
-                Ok(Prompt::Chat(Conversation {
-                    messages: system.chain([Message::text("user", text)]).collect(),
-                    tools: None,
-                    variables: None,
-                    add_generation_prompt: true,
-                }))
+                Ok(chat(system.chain([Message::text("user", text)]).collect()))
             }
             (None, Some(tokens), None) => Ok(Prompt::Tokens(tokens)),
-            (None, None, Some(conversation)) => Ok(Prompt::Chat(conversation)),
+            (None, None, Some(messages)) => Ok(chat(messages)),
             _ => Err(invalid("give one of `prompt`, `tokens` and `messages`")),
         }
     }
+}
+
+/// What a piece of an answer is.
+enum Kind {
+    Text,
+    Reasoning,
 }
 
 /// What a line says replaces what the flags say; a list as a whole.
 fn override_by(settings: &mut Vec<Setting>, layer: Vec<Setting>) {
     settings.retain(|setting| !layer.iter().any(|other| other.key == setting.key));
     settings.extend(layer);
-}
-
-fn reason(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop => "stop",
-        FinishReason::StopText => "stop-text",
-        FinishReason::Length => "length",
-        FinishReason::ContextFull => "context-full",
-        FinishReason::ToolCalls => "tool-calls",
-    }
-}
-
-fn token_choice(choice: &TokenChoice) -> Value {
-    let mut value = token_probability(&choice.chosen);
-    value["top"] = choice.top.iter().map(token_probability).collect();
-    value
-}
-
-/// JSON knows no infinity: a token that the model excludes has null.
-fn token_probability(probability: &TokenProbability) -> Value {
-    json!({
-        "id": probability.token,
-        "text": json_text(probability.bytes.clone()),
-        "log_probability": probability.log_probability,
-    })
-}
-
-fn usage(usage: Usage) -> Value {
-    json!({
-        "prompt_tokens": usage.prompt_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "generated_tokens": usage.generated_tokens,
-    })
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
             };
             // Booked only when the token is chosen: a choice that fails can be made again.
             let event = match row {
-                Some(row) => Event::Delta(slot.choose(row, vocabulary, context)?),
+                Some(row) => slot.choose(row, vocabulary, context)?,
                 None => slot.progress(work.length),
             };
             slot.cached += work.length;

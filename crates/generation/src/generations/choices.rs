@@ -13,8 +13,8 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
     /// Takes slots for `count` answers to one prompt, which is computed once. Computes nothing yet.
     ///
     /// Each answer is what a single request would give with the seed `seed + n` (behind the largest
-    /// seed comes 0), where n is its number from 0; its events carry `options.choice + n`. Only the
-    /// first one works on the prompt. The others answer `idle` until that is done, and then take
+    /// seed comes 0), where n is its number from 0, but for the ids of calls; its events carry
+    /// `options.choice + n`. Only the first one works on the prompt. The others answer `idle` until that is done, and then take
     /// over a copy of what is cached of it. Where there is no memory for a copy, where the forward
     /// pass makes none, or where the first one was cancelled, they compute the prompt themselves.
     ///

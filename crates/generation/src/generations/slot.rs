@@ -1,13 +1,15 @@
 //! A place for one sequence: what is cached, and the generation that holds it.
 
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 
 use trefoil_constraints::Constraint;
-use trefoil_contract::{Delta, Error, FinishReason, Result, Usage};
+use trefoil_contract::{Delta, Error, Event, FinishReason, Result, Usage};
 
 use super::GenerationId;
+use crate::answer::{CallIds, events};
 use crate::log_probabilities::LogProbabilities;
-use crate::{Sampler, TextStream, Vocabulary};
+use crate::{AnswerStream, Sampler, Vocabulary};
 
 /// A sequence of the forward pass.
 #[derive(Debug, Default)]
@@ -41,8 +43,11 @@ pub(super) struct Generation {
     pub(super) sampler: Sampler,
     pub(super) log_probabilities: Option<LogProbabilities>,
     pub(super) constraint: Option<Constraint>,
-    pub(super) text: TextStream,
-    /// Set with the last delta.
+    pub(super) answer: AnswerStream,
+    pub(super) call_ids: CallIds,
+    /// Events of the last step that were not given out yet.
+    pub(super) events: VecDeque<Event>,
+    /// Set with the last token.
     pub(super) ended: Option<FinishReason>,
 }
 
@@ -103,13 +108,14 @@ impl Slot {
         self.cached = 0;
     }
 
-    /// Chooses the next token from the logits behind all of `tokens`.
+    /// Chooses the next token from the logits behind all of `tokens`. Answers the first event that
+    /// it brings; others wait in the generation's `events`.
     pub(super) fn choose(
         &mut self,
         logits: &mut [f32],
         vocabulary: &impl Vocabulary,
         context_tokens: usize,
-    ) -> Result<Delta> {
+    ) -> Result<Event> {
         let generation = self.generation.as_mut().ok_or(Error::Finished)?;
         if let Some(log_probabilities) = &mut generation.log_probabilities {
             log_probabilities.keep(logits)?;
@@ -124,12 +130,12 @@ impl Slot {
         };
         self.tokens.push(token);
         generation.generated_tokens += 1;
-        let mut text = String::new();
+        let mut parts = Vec::new();
         let mut stopped = false;
         let ends = vocabulary.ends_generation(token);
-        if !ends && !vocabulary.is_special(token) {
-            let bytes = vocabulary.token_bytes(token).unwrap_or_default();
-            stopped = generation.text.push(bytes, &mut text);
+        let bytes = vocabulary.token_bytes(token).unwrap_or_default();
+        if !ends && (!vocabulary.is_special(token) || generation.answer.reads_special(bytes)) {
+            stopped = generation.answer.push(bytes, &mut parts);
         }
         generation.ended = if ends {
             Some(FinishReason::Stop)
@@ -145,17 +151,23 @@ impl Slot {
         } else {
             None
         };
-        if generation.ended.is_some() && generation.text.finish(&mut text) {
+        if generation.ended.is_some() && generation.answer.finish(&mut parts) {
             generation.ended = Some(FinishReason::StopText);
+        }
+        if generation.ended == Some(FinishReason::Stop) && generation.answer.has_called() {
+            generation.ended = Some(FinishReason::ToolCalls);
         }
         let log_probabilities =
             generation.log_probabilities.iter().map(|kept| kept.choice(token, vocabulary));
-        Ok(Delta {
+        let computed = Delta {
             choice: generation.choice,
-            text,
+            text: String::new(),
             tokens: vec![token],
             log_probabilities: log_probabilities.collect(),
-        })
+        };
+        let is_reasoning = generation.answer.is_reasoning();
+        generation.events = events(parts, computed, is_reasoning, generation.call_ids);
+        generation.events.pop_front().ok_or(Error::Finished)
     }
 }
 

@@ -1,4 +1,5 @@
 mod constrained;
+mod tool_calls;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -3,7 +3,7 @@
 use trefoil_contract::Value;
 
 use super::{Key, Kind, Scope};
-use crate::{CONTEXT_FULL, KV_CACHE_TYPES, POOLINGS, Settings};
+use crate::{CONTEXT_FULL, KV_CACHE_TYPES, POOLINGS, REASONINGS, Settings, TOOL_FORMATS};
 
 macro_rules! integer {
     ($group:ident.$field:ident, $min:expr, $max:expr, $type:ty) => {
@@ -362,4 +362,36 @@ pub static TABLE: &[Key] = &[
         },
         clear: |settings| settings.request.stop.clear(),
     },
+    row(
+        "tool-format",
+        Scope::Request,
+        None,
+        (
+            Kind::Choice(TOOL_FORMATS),
+            |settings| vec![Value::Text(settings.request.tool_format.clone())],
+            |settings, value| {
+                if let Value::Text(text) = value {
+                    settings.request.tool_format.clone_from(text);
+                }
+            },
+        ),
+        "The form in which the model writes tool calls. `model` finds it from the chat template; \
+         `gemma` and `generic` explain the tools in the prompt.",
+    ),
+    row(
+        "reasoning",
+        Scope::Request,
+        None,
+        (
+            Kind::Choice(REASONINGS),
+            |settings| vec![Value::Text(settings.request.reasoning.clone())],
+            |settings, value| {
+                if let Value::Text(text) = value {
+                    settings.request.reasoning.clone_from(text);
+                }
+            },
+        ),
+        "Where what the model thinks before its answer (`<think>`) goes: apart from the answer \
+         (`separate`), or as it is into its text (`text`). For conversations only.",
+    ),
 ];
