@@ -3,6 +3,7 @@
 pub(crate) mod instructions;
 mod page;
 pub(crate) mod peers;
+mod servers;
 mod targets;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) rounds: u32,
     /// Only what takes seconds, and nothing is written.
     pub(crate) quick: bool,
+    /// Only the servers, and nothing is written.
+    pub(crate) servers: bool,
 }
 
 /// Measured values by program and test, in the order of the rounds.
@@ -51,10 +54,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let peers = Peers::prepare()?;
     check_outputs(&trefoil, &peers, &model)?;
 
+    let is_full = !options.quick && !options.servers;
     let mut measured = Measured::new();
     for round in 1..=options.rounds {
-        let mut programs = programs(&trefoil, &peers, &model, options.quick);
-        if !options.quick {
+        let mut programs = match options.servers {
+            true => Vec::new(),
+            false => programs(&trefoil, &peers, &model, options.quick),
+        };
+        if is_full {
             programs.extend(programs_of_gemma3(&trefoil, &peers, &gemma3));
         }
         for mut program in programs {
@@ -68,11 +75,17 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 start.elapsed().as_secs_f64()
             );
         }
+        if !options.quick {
+            let start = Instant::now();
+            servers::measure(&trefoil, &peers, &model, &mut measured)?;
+            let time_s = start.elapsed().as_secs_f64();
+            println!("round {round} of {}: servers ({time_s:.0} s)", options.rounds);
+        }
     }
     let model_bytes = std::fs::metadata(&model)?.len() as f64;
     let rows = targets::rows(&measured, model_bytes);
     print!("{}", page::table(&measured, &rows, options.rounds));
-    if !options.quick {
+    if is_full {
         page::write(&measured, &rows, options.rounds)?;
     }
     Ok(())

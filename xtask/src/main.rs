@@ -48,9 +48,12 @@ enum Task {
         /// Only a few fast tests; nothing is written.
         #[arg(long)]
         quick: bool,
+        /// Only the servers with one client and with eight; nothing is written.
+        #[arg(long, conflicts_with = "quick")]
+        servers: bool,
         /// Instead counts the instructions of each kernel with callgrind, and fails if they are
         /// more than those accepted in `docs/benchmarks/instructions.csv`.
-        #[arg(long, conflicts_with_all = ["rounds", "quick"])]
+        #[arg(long, conflicts_with_all = ["rounds", "quick", "servers"])]
         instructions: bool,
         /// Accepts the instructions that are counted.
         #[arg(long, requires = "instructions")]
@@ -71,7 +74,9 @@ fn main() -> ExitCode {
         Task::Demo { prompt } => demo::run(&prompt),
         Task::Test { all, stages } => test::run(all, &stages),
         Task::Bench { instructions: true, accept, .. } => bench::instructions::run(accept),
-        Task::Bench { rounds, quick, .. } => bench::run(&bench::Options { rounds, quick }),
+        Task::Bench { rounds, quick, servers, .. } => {
+            bench::run(&bench::Options { rounds, quick, servers })
+        }
         Task::Docs => docs::write(),
         Task::Golden { names } => golden::make(&names),
     };

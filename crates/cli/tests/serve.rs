@@ -2,65 +2,13 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use serde_json::{Value, json};
+use support::served::Served;
 use support::{Place, needed, run_with_input, smollm2};
 
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
-
-/// A server that is killed when it is dropped.
-struct Served {
-    child: Child,
-    url: String,
-    models: Value,
-}
-
-impl Served {
-    fn start(place: &Place, arguments: &[&str]) -> Self {
-        let arguments = [&["serve", "--port", "0", "--json"], arguments].concat();
-        let mut child = place.command(&arguments).stderr(Stdio::null()).spawn().expect("starts");
-        let mut line = String::new();
-        let out = child.stdout.as_mut().expect("is piped");
-        BufReader::new(out).read_line(&mut line).expect("says where it listens");
-        let said: Value = serde_json::from_str(&line).expect("is JSON");
-        let url = said["url"].as_str().expect("an address").to_owned();
-        Served { child, url, models: said["models"].clone() }
-    }
-
-    /// The body of a page.
-    fn get(&self, path: &str) -> String {
-        let host = self.url.strip_prefix("http://").expect("plain HTTP");
-        let mut stream = TcpStream::connect(host).expect("listens");
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer secret\r\n\
-             connection: close\r\n\r\n"
-        )
-        .expect("takes a request");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("answers");
-        text
-    }
-
-    #[cfg(unix)]
-    fn interrupt(&self) {
-        let pid = self.child.id().to_string();
-        let killed = Command::new("kill").args(["-INT", &pid]).status().expect("kill is there");
-        assert!(killed.success());
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn the_official_clients_get_what_the_command_generates() {
@@ -78,9 +26,7 @@ fn the_official_clients_get_what_the_command_generates() {
     let chat = generate(&["-p", "What is the capital of France?"]);
     let text = generate(&["--raw", "-p", "Once upon a time"]);
 
-    let mut python = Command::new(needed("TREFOIL_PYTHON"));
-    python.arg(format!("{CLIENTS}/openai_client.py")).args([&served.url, "small"]);
-    let answers = run_with_input(python, b"").json();
+    let answers = python(&served, "openai_client.py");
     let expected = json!({
         "models": ["small"],
         "whole": chat,
@@ -96,27 +42,79 @@ fn the_official_clients_get_what_the_command_generates() {
     });
     assert_eq!(answers, expected);
 
-    let packages = needed("TREFOIL_NODE_PACKAGES");
-    let mut node = Command::new(format!("{packages}/node_modules/.bin/node"));
-    node.arg(format!("{CLIENTS}/openai_client.mjs")).args([&packages, &served.url, "small"]);
-    let answers = run_with_input(node, b"").json();
+    let answers = node(&served, "openai_client.mjs");
     let no_model = json!(["NotFoundError", "model_not_found"]);
     assert_eq!(answers, json!({ "whole": chat, "stream": chat, "no_model": no_model }));
 
     // Nothing is left of the answer that nobody wanted to the end.
-    let active = "trefoil_requests_active{model=\"small\"} 0\n";
-    let idle = || served.get("/metrics").contains(active);
-    assert!((0..100).any(|_| idle() || {
-        std::thread::sleep(Duration::from_millis(100));
-        false
-    }));
+    served.until_idle("small");
+}
+
+#[test]
+fn applications_get_calls_schemas_and_probabilities_through_the_official_clients() {
+    let (place, model) = (Place::new(), smollm2());
+    let flags = ["--api-key", "secret", "--pooling", "mean", "--context-tokens", "2048"];
+    let named = format!("small={model}");
+    let served = Served::start(&place, &[&[named.as_str()], &flags[..]].concat());
+
+    let answers = python(&served, "round_trips.py");
+    let expected = json!({
+        "tools": {
+            "finish_reasons": ["tool_calls", "tool_calls", "tool_calls"],
+            "name": true,
+            "arguments": answers["tools"]["arguments"],
+            "stream_is_the_same": true,
+            "named": ["get_time", ["zone"]],
+            "without": true,
+            "prompts_grow": true,
+        },
+        "schema": true,
+        "log_probabilities": { "tokens": 8, "text": true, "greedy": true, "ordered": true },
+        "choices": [2, true],
+        "embeddings": [3, true],
+        "refusals": ["messages[0].content[0]", "tool_choice", "temperature", "tool_choice"],
+    });
+    assert_eq!(answers, expected);
+    let arguments = &answers["tools"]["arguments"];
+    assert!([json!(["city"]), json!(["zone"])].contains(arguments), "{arguments}");
+
+    let expected = json!({ "city": true, "doors": true, "tokens": 4, "vectors": 2 });
+    assert_eq!(node(&served, "round_trips.mjs"), expected);
+
+    let generate = ["generate", &model, "--engine", "cpu-relaxed", "--temperature", "0", "-n", "8"];
+    let question = ["--context-tokens", "2048", "--json", "-p", "What is the capital of France?"];
+    let said = place.run(&[&generate[..], &question].concat()).json()["text"].clone();
+    let expected = json!({
+        "whole": said,
+        "stream": said,
+        "call": ["add", ["first", "second"]],
+        "answer": true,
+        "doors": true,
+        "vectors": 2,
+    });
+    assert_eq!(python(&served, "langchain_client.py"), expected);
+    served.until_idle("small");
+}
+
+fn python(served: &Served, client: &str) -> Value {
+    let mut python = Command::new(needed("TREFOIL_PYTHON"));
+    python.arg(format!("{CLIENTS}/{client}")).args([&served.url, "small"]);
+    run_with_input(python, b"").json()
+}
+
+fn node(served: &Served, client: &str) -> Value {
+    let packages = needed("TREFOIL_NODE_PACKAGES");
+    let mut node = Command::new(format!("{packages}/node_modules/.bin/node"));
+    node.arg(format!("{CLIENTS}/{client}")).args([&packages, &served.url, "small"]);
+    run_with_input(node, b"").json()
 }
 
 #[test]
 fn the_example_of_the_documentation_is_answered() {
     let (place, model) = (Place::new(), smollm2());
     let defaults = ["--temperature", "0", "-n", "8"];
-    let served = Served::start(&place, &[&[&format!("smollm2={model}")], &defaults[..]].concat());
+    let named = format!("smollm2={model}");
+    let served = Served::start(&place, &[&[named.as_str()], &defaults[..]].concat());
     let page = include_str!("../../../docs/serve.md");
     let (_, example) = page.split_once("```python\n").expect("an example");
     let (example, _) = example.split_once("```").expect("its end");

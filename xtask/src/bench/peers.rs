@@ -22,13 +22,17 @@ pub(crate) enum Depth {
 pub(crate) struct Peers {
     python: PathBuf,
     candle: PathBuf,
+    /// llama.cpp's server, with all of its defaults.
+    pub(crate) llama_server: PathBuf,
 }
 
 impl Peers {
     /// Builds what is missing, for this machine's processor; minutes the first time.
     pub(crate) fn prepare() -> Result<Peers> {
         let folder = cache()?.join("peers");
-        Ok(Peers { python: llama(&folder)?, candle: candle(&folder)? })
+        let python = llama(&folder)?;
+        let llama_server = llama_server(&folder, &python)?;
+        Ok(Peers { python, candle: candle(&folder)?, llama_server })
     }
 
     /// llama.cpp, measured by `peers/llama.py`.
@@ -73,6 +77,39 @@ fn llama(folder: &Path) -> Result<PathBuf> {
     install.env("CMAKE_ARGS", "-DGGML_NATIVE=ON");
     command::run_quietly(&mut install)?;
     Ok(python)
+}
+
+/// Built from the source inside the package that the library comes from.
+fn llama_server(folder: &Path, python: &Path) -> Result<PathBuf> {
+    let folder = folder.join(LLAMA.replace("==", "-") + "-server");
+    let server = folder.join("llama-server");
+    if server.exists() {
+        return Ok(server);
+    }
+    println!("building the server of {LLAMA} (minutes, once)");
+    let work = folder.join("work");
+    std::fs::create_dir_all(&work)?;
+    let mut download = Command::new(python);
+    download.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check"]);
+    download.args(["--no-deps", "--no-binary", ":all:", LLAMA, "--dest"]).arg(&work);
+    command::run_quietly(&mut download)?;
+    let name = LLAMA.replace("==", "-").replace("llama-cpp-python", "llama_cpp_python");
+    let archive = work.join(format!("{name}.tar.gz"));
+    command::run_quietly(Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(&work))?;
+    let (source, build) = (work.join(name).join("vendor/llama.cpp"), work.join("build"));
+    let mut configure = Command::new("cmake");
+    configure.arg("-S").arg(source).arg("-B").arg(&build);
+    configure.args(["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DBUILD_SHARED_LIBS=OFF"]);
+    // No page, no encryption: nothing is fetched, and no library is needed.
+    configure.args(["-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF"]);
+    configure.args(["-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF"]);
+    command::run_quietly(&mut configure)?;
+    let mut make = Command::new("cmake");
+    make.arg("--build").arg(&build).args(["--target", "llama-server", "--parallel"]);
+    command::run_quietly(&mut make)?;
+    std::fs::rename(build.join("bin").join("llama-server"), &server)?;
+    std::fs::remove_dir_all(work)?;
+    Ok(server)
 }
 
 fn candle(folder: &Path) -> Result<PathBuf> {

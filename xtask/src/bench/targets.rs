@@ -1,6 +1,7 @@
 //! What Trefoil wants to reach: ratios of medians in one run.
 
 use super::Measured;
+use super::servers::{EIGHT_CLIENTS, LLAMA as LLAMA_SERVER, ONE_CLIENT, TREFOIL as SERVER};
 
 /// A target with what was measured.
 pub(crate) struct Row {
@@ -86,6 +87,16 @@ pub(crate) fn rows(measured: &Measured, model_bytes: f64) -> Vec<Row> {
             "decode of 8 sequences, aggregate : 1 sequence",
             ratio((ONE, "tg128x8"), (ONE, "tg128")),
             AtLeast(3.0),
+        ),
+        row(
+            "server, 8 clients, aggregate : 1 client",
+            ratio((SERVER, EIGHT_CLIENTS), (SERVER, ONE_CLIENT)),
+            AtLeast(2.0),
+        ),
+        row(
+            "server, 8 clients, aggregate : llama-server's",
+            same(SERVER, LLAMA_SERVER, EIGHT_CLIENTS),
+            AtLeast(1.5),
         ),
         row(
             "time of a token, JSON under a schema : free",

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)] // Each test file uses a part.
 
+pub mod served;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
