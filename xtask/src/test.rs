@@ -22,6 +22,7 @@ const NATIVE: &[&str] = &[
     "trefoil-gguf",
     "trefoil-hub",
     "trefoil-kernels",
+    "trefoil-openai",
     "trefoil-remote",
     "trefoil-server",
     "trefoil-settings",

@@ -50,7 +50,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trefoil-bundle", &[]),
     ("trefoil-host", &["trefoil-contract"]),
     ("trefoil-hub", &["trefoil-gguf"]),
-    ("trefoil-server", &["trefoil-contract"]),
+    ("trefoil-openai", &["trefoil-contract"]),
+    ("trefoil-server", &["trefoil-contract", "trefoil-openai"]),
     (
         "trefoil",
         &[

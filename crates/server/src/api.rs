@@ -1,14 +1,11 @@
 //! What is served, and how HTTP becomes requests.
 
 mod answer;
-mod chat;
-mod completions;
 mod embeddings;
 mod info;
-mod message;
 mod openapi;
 mod page;
-mod sampling;
+mod refused;
 mod tokens;
 
 use std::sync::Arc;
@@ -17,19 +14,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use sha2::{Digest, Sha256};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
+use trefoil_openai::{BODY_BYTES_MAX, ChatRequest, CompletionRequest, Failure};
 
-use crate::failure::Failure;
 use crate::{Access, Models};
-
-/// Bytes of a request at most.
-const BODY_BYTES_MAX: usize = 32 << 20;
+use refused::Refused;
 
 /// How long a client may pause while it sends a request.
 const BODY_PAUSE: Duration = Duration::from_secs(30);
@@ -49,8 +44,8 @@ pub(crate) fn router(models: Arc<Models>, access: &Access) -> std::io::Result<Ro
     let guarded = Router::new()
         .route("/v1/models", get(info::list))
         .route("/v1/models/{*name}", get(info::one))
-        .route("/v1/chat/completions", post(chat::create))
-        .route("/v1/completions", post(completions::create))
+        .route("/v1/chat/completions", post(answer::create::<ChatRequest>))
+        .route("/v1/completions", post(answer::create::<CompletionRequest>))
         .route("/v1/embeddings", post(embeddings::create))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
@@ -110,7 +105,7 @@ async fn authorise(State(app): State<App>, request: Request, next: Next) -> Resp
     if app.keys.is_empty() || known {
         next.run(request).await
     } else {
-        Failure::unauthorised().into_response()
+        Refused(Failure::unauthorised()).into_response()
     }
 }
 
@@ -123,12 +118,12 @@ async fn count(State(app): State<App>, request: Request, next: Next) -> Response
     response
 }
 
-async fn no_page(uri: Uri) -> Failure {
-    Failure::no_page(uri.path())
+async fn no_page(uri: Uri) -> Refused {
+    Refused(Failure::no_page(uri.path()))
 }
 
-async fn no_method(method: Method, uri: Uri) -> Failure {
-    Failure::no_method(method.as_str(), uri.path())
+async fn no_method(method: Method, uri: Uri) -> Refused {
+    Refused(Failure::no_method(method.as_str(), uri.path()))
 }
 
 /// A body in JSON, whose faults are reported as OpenAI does: with the name of the parameter.
@@ -136,33 +131,18 @@ async fn no_method(method: Method, uri: Uri) -> Failure {
 struct Body<T>(T);
 
 impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> {
-    type Rejection = Failure;
+    type Rejection = Refused;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
         let announced = request.headers().get(header::CONTENT_LENGTH);
-        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if let Some(bytes) = announced.filter(|bytes| *bytes > BODY_BYTES_MAX) {
+        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if let Some(bytes) = announced.filter(|bytes| *bytes > BODY_BYTES_MAX as u64) {
             // Not read at all: the client is told at once.
-            let message = format!("the body has {bytes} bytes; at most {BODY_BYTES_MAX} are taken");
-            return Err(Failure::body(StatusCode::PAYLOAD_TOO_LARGE, message));
+            return Err(Failure::too_large(bytes).into());
         }
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| Failure::body(rejection.status(), rejection.body_text()))?;
-        let value: serde_json::Value = serde_json::from_slice(&bytes)
-            .map_err(|error| Failure::invalid(format!("the body is not JSON: {error}")))?;
-        // Of flattened fields the name is known to their own type only.
-        parameter::<sampling::Sampling>(&value)?;
-        parameter(&value).map(Body)
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            Failure::body(rejection.status().as_u16(), rejection.body_text())
+        })?;
+        Ok(Body(trefoil_openai::read(&bytes)?))
     }
-}
-
-fn parameter<T: serde::de::DeserializeOwned>(value: &serde_json::Value) -> Result<T, Failure> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        match path.as_str() {
-            "." => Failure::invalid(error.into_inner().to_string()),
-            _ => Failure::parameter(&path, format!("`{path}`: {}", error.inner())),
-        }
-    })
 }

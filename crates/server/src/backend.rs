@@ -2,6 +2,7 @@ use thiserror::Error;
 use trefoil_contract::{
     Conversation, Error as ContractError, Event, ModelInfo, Request, TokenizeOptions,
 };
+use trefoil_openai::Failure;
 
 /// A model that is loaded: what the contract's `inference` offers, called from one thread.
 ///
@@ -80,6 +81,15 @@ pub enum BackendError {
     /// lost; another one can be opened.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<BackendError> for Failure {
+    fn from(error: BackendError) -> Self {
+        match error {
+            BackendError::Refused(error) => error.into(),
+            BackendError::Failed(message) => Failure::instance_failed(message),
+        }
+    }
 }
 
 /// Opens a model; called on the thread that will use it, again after every failure and every time

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use trefoil_contract::{Error as ContractError, Event, ModelInfo, Request};
+use trefoil_openai::Failure;
 
-use crate::failure::Failure;
 use crate::metrics::ModelMetrics;
 use crate::{Backend, BackendError, GenerationId, Open};
 

@@ -2,13 +2,12 @@
 //! elsewhere ([`Backend`]). It knows nothing of WebAssembly and prints nothing.
 //!
 //! Every model has a thread of its own (`batch`), which takes requests from a bounded queue and
-//! does one step after the other for all answers that are under way. Handlers (`api`) translate
-//! between HTTP and that thread.
+//! does one step after the other for all answers that are under way. Handlers (`api`) stand between
+//! HTTP and that thread; what they read and write is `trefoil-openai`'s.
 
 mod api;
 mod backend;
 mod batch;
-mod failure;
 mod metrics;
 mod models;
 mod serve;

@@ -7,9 +7,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{Receiver, channel};
 use trefoil_contract::{Event, Request};
+use trefoil_openai::{Failure, choose};
 
 use crate::batch::{Batch, Call, EVENTS_MAX, Generate, Job, Limits};
-use crate::failure::Failure;
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::{Backend, BackendError, Open};
 
@@ -77,17 +77,7 @@ impl Models {
 
     /// The model of this name, or the only one for no name.
     pub(crate) fn get(&self, name: Option<&str>) -> Result<&Model, Failure> {
-        match (name, self.models.as_slice()) {
-            (None, [model]) => Ok(model),
-            (None, _) => Err(Failure::parameter(
-                "model",
-                format!("`model` is missing; there are: {}", self.names().join(", ")),
-            )),
-            (Some(name), models) => models
-                .iter()
-                .find(|model| model.name == name)
-                .ok_or_else(|| Failure::no_model(name, &self.names())),
-        }
+        choose(&self.names(), name).map(|index| &self.models[index])
     }
 
     /// When the server was started, in seconds since 1970.

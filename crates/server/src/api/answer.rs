@@ -1,36 +1,61 @@
 //! Events of an answer, as a whole or as a stream of server-sent events.
 
 use std::convert::Infallible;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use axum::Json;
+use axum::extract::State;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 use tokio::sync::mpsc::Receiver;
-use trefoil_contract::{Done, Event, FinishReason, TokenChoice, TokenProbability, Usage};
-use utoipa::ToSchema;
+use trefoil_contract::Event;
+use trefoil_openai::{Answer, Asked, Failure, GenerationRequest, Stamp};
 
-use crate::failure::Failure;
+use super::{App, Body, Refused};
 use crate::metrics::ModelMetrics;
 
 /// How often a stream says that it is alive while a long prompt is processed.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// The events of an answer, the first of which has arrived: what is wrong with a request shows
-/// before the status is sent.
-pub(super) struct Answer {
-    first: Option<Event>,
-    rest: Receiver<Result<Event, Failure>>,
-    choices: u32,
+/// Answers a request of any kind, as a whole or as a stream.
+pub(super) async fn create<R: GenerationRequest>(
+    State(app): State<App>,
+    Body(body): Body<R>,
+) -> Result<Response, Refused>
+where
+    R::Answer: Send + 'static,
+{
+    let model = app.models.get(body.model())?;
+    let asked = body.ask(&model.name, app.models.limits.tokens_max, Stamp::now())?;
+    let Asked { request, stream, echo, mut answer } = asked;
+    if let Some(tokens) = echo {
+        let text = model.call(move |backend| backend.detokenize(&tokens, false)).await?;
+        answer.begin_with(&text);
+    }
+    let mut events = Events::begin(model.generate(request)?, &model.metrics).await?;
+    if stream {
+        return Ok(respond(events, answer));
+    }
+    while let Some(event) = events.next(answer.is_complete()).await {
+        answer.add(event?);
+    }
+    Ok(Json(answer.whole()).into_response())
 }
 
-impl Answer {
+/// The events of an answer, the first of which has arrived: what is wrong with a request shows
+/// before the status is sent.
+struct Events {
+    first: Option<Event>,
+    rest: Receiver<Result<Event, Failure>>,
+    has_failed: bool,
+}
+
+impl Events {
     /// Waits for the first event.
-    pub(super) async fn begin(
+    async fn begin(
         mut events: Receiver<Result<Event, Failure>>,
-        choices: u32,
         metrics: &ModelMetrics,
     ) -> Result<Self, Failure> {
         let start = Instant::now();
@@ -42,12 +67,12 @@ impl Answer {
             }
         };
         metrics.first_token_seconds.observe(start.elapsed().as_secs_f64());
-        Ok(Answer { first: Some(first), rest: events, choices })
+        Ok(Events { first: Some(first), rest: events, has_failed: false })
     }
 
-    /// The next event; `None` behind the last choice's end.
-    pub(super) async fn next(&mut self) -> Option<Result<Event, Failure>> {
-        if self.choices == 0 {
+    /// The next event; `None` behind an error, or when all is there.
+    async fn next(&mut self, is_complete: bool) -> Option<Result<Event, Failure>> {
+        if is_complete || self.has_failed {
             return None;
         }
         let event = match self.first.take() {
@@ -56,31 +81,23 @@ impl Answer {
         };
         // The other side ends behind the last event, or when the server stops.
         let event = event.unwrap_or_else(|| Err(Failure::stopping()));
-        match &event {
-            Ok(Event::Done(_)) => self.choices -= 1,
-            Ok(_) => {}
-            Err(_) => self.choices = 0,
-        }
+        self.has_failed = event.is_err();
         Some(event)
     }
 }
 
-/// Server-sent events: what `chunks` makes of each event, an error as OpenAI's body, and `[DONE]`.
-pub(super) fn stream<T: Serialize + Send + 'static>(
-    answer: Answer,
-    before: Vec<T>,
-    chunks: impl FnMut(Event) -> Vec<T> + Send + 'static,
-) -> Response {
-    let before = stream::iter(before.into_iter().map(data));
-    let events = stream::unfold((answer, chunks), |(mut answer, mut chunks)| async {
-        let data: Vec<_> = match answer.next().await? {
-            Ok(event) => chunks(event).into_iter().map(data).collect(),
+/// Server-sent events: what `answer` makes of each event, an error as OpenAI's body, and `[DONE]`.
+fn respond<A: Answer + Send + 'static>(events: Events, answer: A) -> Response {
+    let before: Vec<_> = answer.first().into_iter().map(data).collect();
+    let chunks = stream::unfold((events, answer), |(mut events, mut answer)| async {
+        let data: Vec<_> = match events.next(answer.is_complete()).await? {
+            Ok(event) => answer.chunks(event).into_iter().map(data).collect(),
             Err(failure) => vec![data(failure.into_body())],
         };
-        Some((stream::iter(data), (answer, chunks)))
+        Some((stream::iter(data), (events, answer)))
     });
     let done = stream::once(async { sse::Event::default().data("[DONE]") });
-    respond(before.chain(events.flatten()).chain(done))
+    sse(stream::iter(before).chain(chunks.flatten()).chain(done))
 }
 
 fn data(value: impl Serialize) -> sse::Event {
@@ -89,136 +106,8 @@ fn data(value: impl Serialize) -> sse::Event {
     sse::Event::default().data(text)
 }
 
-fn respond(events: impl Stream<Item = sse::Event> + Send + 'static) -> Response {
+fn sse(events: impl Stream<Item = sse::Event> + Send + 'static) -> Response {
     Sse::new(events.map(Ok::<_, Infallible>))
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
         .into_response()
-}
-
-/// What surrounds every piece of the answers to a request.
-pub(super) struct Frame {
-    pub(super) id: String,
-    /// Seconds since 1970.
-    pub(super) created: u64,
-    pub(super) model: String,
-    pub(super) usage: UsageBody,
-    /// Answers that have not ended.
-    left: u32,
-    /// Whether a stream ends with the usage.
-    usage_wanted: bool,
-}
-
-impl Frame {
-    pub(super) fn new(prefix: &str, model: &str, choices: u32, usage_wanted: bool) -> Self {
-        Frame {
-            id: id(prefix),
-            created: now_s(),
-            model: model.into(),
-            usage: UsageBody::default(),
-            left: choices,
-            usage_wanted,
-        }
-    }
-
-    /// Counts an answer that has ended. Answers the usage of all, where this was the last one and
-    /// a stream is to report it.
-    pub(super) fn ended(&mut self, done: &Done) -> Option<UsageBody> {
-        self.usage.add(&done.usage, done.choice == 0);
-        self.left = self.left.saturating_sub(1);
-        (self.left == 0 && self.usage_wanted).then_some(self.usage)
-    }
-}
-
-/// A name that no other answer has.
-fn id(prefix: &str) -> String {
-    let [first, second] = [0; 2].map(|_: i32| RandomState::new().build_hasher().finish());
-    format!("{prefix}-{first:016x}{:08x}", second >> 32)
-}
-
-/// Seconds since 1970.
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// Why an answer ended, in OpenAI's words.
-pub(super) fn finish_reason(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Stop | FinishReason::StopText => "stop",
-        FinishReason::Length | FinishReason::ContextFull => "length",
-        FinishReason::ToolCalls => "tool_calls",
-    }
-}
-
-/// What a request used.
-#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
-pub(super) struct UsageBody {
-    /// Tokens of the prompt.
-    prompt_tokens: u64,
-    /// Tokens generated, for all answers.
-    completion_tokens: u64,
-    /// Both.
-    total_tokens: u64,
-    /// More about the prompt.
-    prompt_tokens_details: PromptDetails,
-}
-
-/// More about the prompt's tokens.
-#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
-struct PromptDetails {
-    /// Those that were in the cache already.
-    cached_tokens: u64,
-}
-
-impl UsageBody {
-    /// Adds the usage of an answer; the prompt counts once for all answers to it.
-    fn add(&mut self, usage: &Usage, counts_prompt: bool) {
-        if counts_prompt {
-            self.prompt_tokens += u64::from(usage.prompt_tokens);
-            self.prompt_tokens_details.cached_tokens += u64::from(usage.cached_tokens);
-        }
-        self.completion_tokens += u64::from(usage.generated_tokens);
-        self.total_tokens = self.prompt_tokens + self.completion_tokens;
-    }
-
-    /// That of a prompt alone.
-    pub(super) fn of_prompt(tokens: u64) -> Self {
-        UsageBody { prompt_tokens: tokens, total_tokens: tokens, ..UsageBody::default() }
-    }
-}
-
-/// A token and its probability.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub(super) struct LogProbability {
-    /// The token's text, U+FFFD for what is no character by itself.
-    token: String,
-    /// Natural logarithm of its probability.
-    logprob: f32,
-    /// The token's bytes.
-    bytes: Vec<u8>,
-}
-
-/// A token that was chosen, and the likeliest ones at its place.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub(super) struct ChosenToken {
-    #[serde(flatten)]
-    chosen: LogProbability,
-    /// Most likely first.
-    top_logprobs: Vec<LogProbability>,
-}
-
-impl From<TokenProbability> for LogProbability {
-    fn from(token: TokenProbability) -> Self {
-        LogProbability {
-            token: String::from_utf8_lossy(&token.bytes).into_owned(),
-            logprob: token.log_probability,
-            bytes: token.bytes,
-        }
-    }
-}
-
-impl From<TokenChoice> for ChosenToken {
-    fn from(choice: TokenChoice) -> Self {
-        let top_logprobs = choice.top.into_iter().map(LogProbability::from).collect();
-        ChosenToken { chosen: choice.chosen.into(), top_logprobs }
-    }
 }

@@ -4,8 +4,7 @@ use serde::Deserialize;
 use trefoil_contract::{Request, Setting, Value};
 use utoipa::ToSchema;
 
-use crate::Limits;
-use crate::failure::Failure;
+use crate::Failure;
 
 /// Longest list of stop texts.
 const STOP_MAX: usize = 64;
@@ -18,13 +17,13 @@ const CHOICES_MAX: u32 = 128;
 
 /// How tokens are chosen, and when the answer ends. What is not given is the model's own.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-pub(super) struct Sampling {
+pub(crate) struct Sampling {
     /// Tokens of the answer at most.
     #[schema(minimum = 0)]
-    pub(super) max_tokens: Option<u32>,
+    max_tokens: Option<u32>,
     /// The same; takes precedence.
     #[schema(minimum = 0)]
-    pub(super) max_completion_tokens: Option<u32>,
+    max_completion_tokens: Option<u32>,
     /// Randomness; 0 always takes the likeliest token.
     temperature: Option<f64>,
     /// Chooses among the likeliest tokens that reach this probability together.
@@ -53,7 +52,7 @@ pub(super) struct Sampling {
 /// One text or several.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum Texts {
+enum Texts {
     /// One.
     One(String),
     /// Several.
@@ -61,7 +60,7 @@ pub(super) enum Texts {
 }
 
 impl Texts {
-    pub(super) fn into_vec(self) -> Vec<String> {
+    fn into_vec(self) -> Vec<String> {
         match self {
             Texts::One(text) => vec![text],
             Texts::Many(texts) => texts,
@@ -70,21 +69,16 @@ impl Texts {
 }
 
 impl Sampling {
-    /// Number of answers.
-    pub(super) fn choices(&self) -> u32 {
-        self.n.unwrap_or(1)
-    }
-
-    /// Puts it into a request.
-    pub(super) fn apply(self, request: &mut Request, limits: &Limits) -> Result<(), Failure> {
+    /// Puts it into a request, whose answers get `tokens_max` tokens at most.
+    pub(crate) fn apply(self, request: &mut Request, tokens_max: u32) -> Result<(), Failure> {
         let tokens = self.max_completion_tokens.or(self.max_tokens);
         if tokens == Some(0) {
             return Err(Failure::parameter("max_tokens", "`max_tokens` must be at least 1"));
         }
         let mut set = |key: &str, value: Value| request.settings.push(Setting::new(key, value));
         // Without either the model's own setting holds.
-        if tokens.is_some() || limits.tokens_max < u32::MAX {
-            let tokens = tokens.unwrap_or(u32::MAX).min(limits.tokens_max).min(TOKENS_MAX);
+        if tokens.is_some() || tokens_max < u32::MAX {
+            let tokens = tokens.unwrap_or(u32::MAX).min(tokens_max).min(TOKENS_MAX);
             set("max-tokens", Value::Integer(tokens.into()));
         }
         for (key, value) in [

@@ -3,11 +3,11 @@ use serde_json::Value;
 use trefoil_contract::{Message, MessagePart, ToolCall, ToolResult};
 use utoipa::ToSchema;
 
-use crate::failure::Failure;
+use crate::Failure;
 
 /// A message of a conversation.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
-pub(super) struct ChatMessage {
+pub(crate) struct ChatMessage {
     /// `system`, `developer`, `user`, `assistant` or `tool`.
     role: String,
     /// The text.
