@@ -4,7 +4,8 @@
 //!
 //! It does no I/O and knows no HTTP server: whoever has a request's bytes calls [`read`], asks a
 //! model, and gives the events to an [`Answer`]. The server (`trefoil serve`) does so in its
-//! threads, the app `server` inside a composition.
+//! threads; where there is nothing but one request and a model, as in the app `server` inside a
+//! composition, [`answer`] does all of it.
 
 #![deny(missing_docs)]
 
@@ -13,10 +14,12 @@ mod body;
 mod chat;
 mod completions;
 mod embeddings;
+mod endpoint;
 mod failure;
 mod info;
 mod openapi;
 mod sampling;
+mod service;
 mod tokens;
 mod usage;
 
@@ -28,4 +31,5 @@ pub use embeddings::{EmbeddingRequest, EmbeddingResponse, Embeddings, Text};
 pub use failure::{ErrorBody, Failure};
 pub use info::{Health, ModelBody, ModelList, choose};
 pub use openapi::document;
+pub use service::{Client, Generation, Gone, Incoming, Model, Models, answer};
 pub use tokens::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
