@@ -55,11 +55,19 @@ pub trait Answer {
     /// All of it.
     type Whole: Serialize + Send + 'static;
 
+    /// What a stream says behind the last chunk.
+    const LAST: Option<&'static str> = Some("[DONE]");
+
+    /// The kind of a chunk, where the stream's events have names.
+    fn name(_chunk: &Self::Chunk) -> Option<&str> {
+        None
+    }
+
     /// Lets every answer begin with a text; of bytes that are not UTF-8 U+FFFD is left.
     fn begin_with(&mut self, text: &[u8]);
 
     /// What a stream says before any event.
-    fn first(&self) -> Vec<Self::Chunk>;
+    fn first(&mut self) -> Vec<Self::Chunk>;
 
     /// What a stream says about an event.
     fn chunks(&mut self, event: Event) -> Vec<Self::Chunk>;

@@ -5,12 +5,13 @@ mod message;
 
 use serde::Deserialize;
 use serde_json::Value;
-use trefoil_contract::{Conversation, Prompt, Request, ResponseFormat, ToolChoice};
+use trefoil_contract::{Conversation, Prompt, Request, ResponseFormat};
 use utoipa::ToSchema;
 
 use crate::Failure;
 use crate::answer::{Asked, Frame, GenerationRequest, Stamp};
 use crate::sampling::Sampling;
+use crate::tool_choice::ToolChoiceBody;
 pub use answer::{ChatAnswer, ChatChunk, ChatResponse};
 use message::{ChatMessage, messages};
 
@@ -95,26 +96,6 @@ struct NamedSchema {
     schema: Value,
 }
 
-/// Whether tools are called.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-enum ToolChoiceBody {
-    /// `auto`, `none` or `required`.
-    Mode(String),
-    /// A function by name.
-    Function {
-        /// The function.
-        function: FunctionName,
-    },
-}
-
-/// The name of a function.
-#[derive(Debug, Deserialize, ToSchema)]
-struct FunctionName {
-    /// The name.
-    name: String,
-}
-
 impl GenerationRequest for ChatRequest {
     type Answer = ChatAnswer;
 
@@ -170,22 +151,7 @@ impl ChatRequest {
             Some(ResponseFormatBody::Regex { regex }) => ResponseFormat::Regex(regex),
             Some(ResponseFormatBody::Grammar { grammar }) => ResponseFormat::Grammar(grammar),
         };
-        request.tool_choice = match self.tool_choice {
-            None => ToolChoice::Auto,
-            Some(ToolChoiceBody::Function { function }) => ToolChoice::Named(function.name),
-            Some(ToolChoiceBody::Mode(mode)) => match mode.as_str() {
-                "auto" => ToolChoice::Auto,
-                "none" => ToolChoice::None,
-                "required" => ToolChoice::Required,
-                _ => {
-                    let message = format!(
-                        "`tool_choice` is `{mode}`; expected `auto`, `none`, `required` or a \
-                         function"
-                    );
-                    return Err(Failure::parameter("tool_choice", message));
-                }
-            },
-        };
+        request.tool_choice = ToolChoiceBody::read(self.tool_choice)?;
         Ok(request)
     }
 }

@@ -1,7 +1,9 @@
 //! `POST /v1/completions`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
-use trefoil_contract::{Event, Prompt, Request};
+use trefoil_contract::{Event, Prompt, Request, TokenChoice, TokenProbability};
 use utoipa::ToSchema;
 
 use crate::Failure;
@@ -29,7 +31,7 @@ pub struct CompletionRequest {
     echo: bool,
     /// Not supported: text behind the answer.
     suffix: Option<String>,
-    /// Not supported: log probabilities, which `/v1/chat/completions` reports.
+    /// Report the logarithm of each token's probability, and so many likeliest tokens at its place.
     logprobs: Option<u32>,
     /// Not supported, but for 1: the best of several answers.
     best_of: Option<u32>,
@@ -68,6 +70,37 @@ struct CompletionChoice {
     text: String,
     /// `stop` or `length`.
     finish_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<CompletionLogProbabilities>,
+}
+
+/// The tokens of an answer, or of a piece of it: as many entries in each list.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct CompletionLogProbabilities {
+    /// Texts, U+FFFD for what is no character by itself.
+    tokens: Vec<String>,
+    /// Natural logarithms of their probabilities.
+    token_logprobs: Vec<f32>,
+    /// Those of the likeliest tokens at their places.
+    top_logprobs: Vec<BTreeMap<String, f32>>,
+    /// Where they begin in the answer, in characters.
+    text_offset: Vec<usize>,
+}
+
+impl CompletionLogProbabilities {
+    /// Appends tokens, the first of which begins at `offset`; moves that to their end.
+    fn extend(&mut self, choices: Vec<TokenChoice>, offset: &mut usize) {
+        let text = |token: &TokenProbability| String::from_utf8_lossy(&token.bytes).into_owned();
+        for TokenChoice { chosen, top } in choices {
+            let token = text(&chosen);
+            let likeliest = top.iter().map(|token| (text(token), token.log_probability));
+            self.text_offset.push(*offset);
+            *offset += token.chars().count();
+            self.tokens.push(token);
+            self.token_logprobs.push(chosen.log_probability);
+            self.top_logprobs.push(likeliest.collect());
+        }
+    }
 }
 
 impl PromptBody {
@@ -105,8 +138,8 @@ impl GenerationRequest for CompletionRequest {
         if self.suffix.is_some_and(|suffix| !suffix.is_empty()) {
             return Err(Failure::unsupported("suffix", "`suffix` is not supported"));
         }
-        if self.logprobs.is_some() {
-            let message = "`logprobs` is not supported here; `/v1/chat/completions` reports them";
+        if self.logprobs.is_some() && self.echo {
+            let message = "`logprobs` of a prompt that is echoed are not supported; leave out one";
             return Err(Failure::unsupported("logprobs", message));
         }
         if self.best_of.is_some_and(|count| count != 1) {
@@ -115,9 +148,10 @@ impl GenerationRequest for CompletionRequest {
         }
         let mut request = Request::new(self.prompt.convert()?);
         self.sampling.apply(&mut request, tokens_max)?;
+        request.log_probabilities = self.logprobs;
         let usage_wanted = self.stream_options.is_some_and(|options| options.include_usage);
         let frame = Frame::new("cmpl", stamp, model, request.choices, usage_wanted);
-        let mut answer = CompletionAnswer::new(frame, request.choices);
+        let mut answer = CompletionAnswer::new(frame, request.choices, self.logprobs.is_some());
         let mut echo = None;
         match &request.prompt {
             Prompt::Text(text) if self.echo => answer.begin_with(text),
@@ -134,12 +168,19 @@ pub struct CompletionAnswer {
     frame: Frame,
     /// What has been added; of a stream only what it begins with.
     choices: Vec<CompletionChoice>,
+    /// Where the next token of each begins, in characters.
+    offsets: Vec<usize>,
 }
 
 impl CompletionAnswer {
-    fn new(frame: Frame, choices: u32) -> Self {
-        let choice = |index| CompletionChoice { index, ..CompletionChoice::default() };
-        CompletionAnswer { frame, choices: (0..choices).map(choice).collect() }
+    fn new(frame: Frame, choices: u32, wants_log_probabilities: bool) -> Self {
+        let choice = |index| CompletionChoice {
+            index,
+            logprobs: wants_log_probabilities.then(Default::default),
+            ..CompletionChoice::default()
+        };
+        let offsets = vec![0; choices as usize];
+        CompletionAnswer { frame, choices: (0..choices).map(choice).collect(), offsets }
     }
 
     fn piece(&self, choices: Vec<CompletionChoice>) -> CompletionResponse {
@@ -154,7 +195,7 @@ impl CompletionAnswer {
     }
 
     fn text(&self, index: u32, text: String) -> CompletionResponse {
-        self.piece(vec![CompletionChoice { index, text, finish_reason: None }])
+        self.piece(vec![CompletionChoice { index, text, ..CompletionChoice::default() }])
     }
 }
 
@@ -168,15 +209,29 @@ impl Answer for CompletionAnswer {
         }
     }
 
-    fn first(&self) -> Vec<CompletionResponse> {
+    fn first(&mut self) -> Vec<CompletionResponse> {
         let echoed = self.choices.iter().filter(|choice| !choice.text.is_empty());
         echoed.map(|choice| self.text(choice.index, choice.text.clone())).collect()
     }
 
     fn chunks(&mut self, event: Event) -> Vec<CompletionResponse> {
         match event {
-            Event::Delta(delta) | Event::Reasoning(delta) if !delta.text.is_empty() => {
-                vec![self.text(delta.choice, delta.text)]
+            Event::Delta(delta) | Event::Reasoning(delta) => {
+                let mut choice = CompletionChoice {
+                    index: delta.choice,
+                    text: delta.text,
+                    ..CompletionChoice::default()
+                };
+                let number = delta.choice as usize;
+                let wants = self.choices.get(number).is_some_and(|it| it.logprobs.is_some());
+                if let (true, Some(offset)) = (wants, self.offsets.get_mut(number)) {
+                    let logprobs = choice.logprobs.get_or_insert_default();
+                    logprobs.extend(delta.log_probabilities, offset);
+                }
+                match choice.text.is_empty() && choice.logprobs.is_none() {
+                    true => Vec::new(),
+                    false => vec![self.piece(vec![choice])],
+                }
             }
             Event::Done(done) => {
                 let finish_reason = Some(finish_reason(done.reason));
@@ -196,8 +251,13 @@ impl Answer for CompletionAnswer {
     fn add(&mut self, event: Event) {
         match event {
             Event::Delta(delta) | Event::Reasoning(delta) => {
-                if let Some(choice) = self.choices.get_mut(delta.choice as usize) {
+                let number = delta.choice as usize;
+                let choice = self.choices.get_mut(number).zip(self.offsets.get_mut(number));
+                if let Some((choice, offset)) = choice {
                     choice.text.push_str(&delta.text);
+                    if let Some(logprobs) = &mut choice.logprobs {
+                        logprobs.extend(delta.log_probabilities, offset);
+                    }
                 }
             }
             Event::Done(done) => {

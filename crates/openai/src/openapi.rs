@@ -8,13 +8,14 @@ use crate::completions::{CompletionRequest, CompletionResponse};
 use crate::embeddings::{EmbeddingRequest, EmbeddingResponse};
 use crate::failure::ErrorBody;
 use crate::info::{Health, ModelBody, ModelList};
+use crate::responses::{ResponseBody, ResponsesRequest};
 use crate::tokens::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
 
 /// What is served, as OpenAPI describes it.
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Trefoil", description = "OpenAI-compatible access to models in a sandbox"),
-    paths(list, one, health, chat, completions, embeddings, tokenize, detokenize),
+    paths(list, one, health, chat, completions, responses, embeddings, tokenize, detokenize),
     components(schemas(ChatChunk))
 )]
 struct Document;
@@ -75,6 +76,18 @@ fn chat() {}
     )
 )]
 fn completions() {}
+
+/// Answers a conversation of which nothing is kept.
+#[utoipa::path(
+    post, path = "/v1/responses", tag = "responses", operation_id = "create",
+    request_body = ResponsesRequest,
+    responses(
+        (status = 200, description = "The response; with `stream` as server-sent events, each with \
+            its `type` and `sequence_number`", body = ResponseBody),
+        (status = "default", description = "Why there is none", body = ErrorBody),
+    )
+)]
+fn responses() {}
 
 /// Computes the vectors of texts.
 #[utoipa::path(

@@ -69,6 +69,16 @@ impl Texts {
 }
 
 impl Sampling {
+    /// Number of answers.
+    pub(crate) fn choices(&self) -> u32 {
+        self.n.unwrap_or(1)
+    }
+
+    /// The same with another length of the answer at most.
+    pub(crate) fn with_max_tokens(self, tokens: u32) -> Self {
+        Sampling { max_completion_tokens: Some(tokens), ..self }
+    }
+
     /// Puts it into a request, whose answers get `tokens_max` tokens at most.
     pub(crate) fn apply(self, request: &mut Request, tokens_max: u32) -> Result<(), Failure> {
         let tokens = self.max_completion_tokens.or(self.max_tokens);

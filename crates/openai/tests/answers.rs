@@ -155,6 +155,34 @@ fn a_text_is_continued_behind_its_echo() {
 }
 
 #[test]
+fn tokens_of_a_continued_text_have_probabilities_and_places() {
+    let events = || {
+        let (mut first, second) = (delta(0, "öh"), delta(0, " x"));
+        // Held back until the next token.
+        first.text.clear();
+        vec![Event::Delta(first), Event::Delta(second), done(0, FinishReason::Stop)]
+    };
+    let body = |stream| json!({ "prompt": "a", "logprobs": 1, "stream": stream });
+    let answer = ask::<CompletionRequest>(&body(false)).answer;
+    let expected = json!({
+        "tokens": ["öh", " x"],
+        "token_logprobs": [-0.5, -0.5],
+        "top_logprobs": [{ "öh": -0.5 }, { " x": -0.5 }],
+        "text_offset": [0, 2],
+    });
+    assert_eq!(whole(answer, events())["choices"][0]["logprobs"], expected);
+
+    let chunks = stream(ask::<CompletionRequest>(&body(true)).answer, events());
+    let offsets: Vec<_> =
+        chunks.iter().map(|chunk| &chunk["choices"][0]["logprobs"]["text_offset"]).collect();
+    assert_eq!(json!(offsets), json!([[0], [2], null]));
+
+    let echoed = json!({ "prompt": "a", "logprobs": 1, "echo": true });
+    let request: CompletionRequest = read(echoed.to_string().as_bytes()).expect("a request");
+    assert!(request.ask("m", u32::MAX, STAMP).is_err());
+}
+
+#[test]
 fn no_answer_is_longer_than_the_limit_of_the_server() {
     for (wanted, limit, expected) in [
         (Some(5), 3, Some("3")),

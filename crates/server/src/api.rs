@@ -21,7 +21,7 @@ use axum::routing::{get, post};
 use sha2::{Digest, Sha256};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
-use trefoil_openai::{BODY_BYTES_MAX, ChatRequest, CompletionRequest, Failure};
+use trefoil_openai::{BODY_BYTES_MAX, ChatRequest, CompletionRequest, Failure, ResponsesRequest};
 
 use crate::{Access, Models};
 use refused::Refused;
@@ -46,6 +46,7 @@ pub(crate) fn router(models: Arc<Models>, access: &Access) -> std::io::Result<Ro
         .route("/v1/models/{*name}", get(info::one))
         .route("/v1/chat/completions", post(answer::create::<ChatRequest>))
         .route("/v1/completions", post(answer::create::<CompletionRequest>))
+        .route("/v1/responses", post(answer::create::<ResponsesRequest>))
         .route("/v1/embeddings", post(embeddings::create))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))

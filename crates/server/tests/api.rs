@@ -126,6 +126,25 @@ fn everything_that_a_request_says_reaches_the_model() {
 }
 
 #[test]
+fn a_response_is_streamed_in_events_with_names() {
+    let server = Setup::default().start();
+    let body = json!({ "input": "Hello", "max_output_tokens": 2, "stream": true });
+    let reply = server.post("/v1/responses", &body);
+    assert_eq!(reply.status, 200);
+    let names: Vec<_> =
+        reply.body.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    assert_eq!(names.first(), Some(&"response.created"));
+    assert_eq!(names.last(), Some(&"response.incomplete"));
+    let events = reply.events();
+    assert_eq!(events.len(), names.len());
+    let last: Value = serde_json::from_str(events.last().unwrap()).unwrap();
+    assert_eq!(last["response"]["output"][0]["content"][0]["text"], "0 1 ");
+    let whole = json!({ "input": "Hello", "max_output_tokens": 2 });
+    let whole = server.post("/v1/responses", &whole).json();
+    assert_eq!(whole["output"][0]["content"], last["response"]["output"][0]["content"]);
+}
+
+#[test]
 fn a_text_is_continued() {
     let server = Setup::default().start();
     let body = json!({ "prompt": "Hi", "max_tokens": 2, "echo": true });
@@ -214,12 +233,9 @@ fn what_is_wrong_is_named() {
         assert_eq!(error["code"], code, "{more:.80}: {error}");
         assert!(error["message"].as_str().unwrap().contains(message), "{more:.80}: {error}");
     }
-    for (name, value) in [
-        ("logprobs", json!(2)),
-        ("best_of", json!(3)),
-        ("suffix", json!("x")),
-        ("prompt", json!(["a", "b"])),
-    ] {
+    for (name, value) in
+        [("best_of", json!(3)), ("suffix", json!("x")), ("prompt", json!(["a", "b"]))]
+    {
         let mut body = json!({ "prompt": "x" });
         body[name] = value;
         let (status, error) = server.post("/v1/completions", &body).error();
@@ -289,6 +305,7 @@ fn the_description_names_what_is_served() {
         "/v1/embeddings",
         "/v1/models",
         "/v1/models/{name}",
+        "/v1/responses",
     ];
     let mut sorted = paths.clone();
     sorted.sort();

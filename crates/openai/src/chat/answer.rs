@@ -175,7 +175,7 @@ impl Answer for ChatAnswer {
         }
     }
 
-    fn first(&self) -> Vec<ChatChunk> {
+    fn first(&mut self) -> Vec<ChatChunk> {
         self.choices.iter().map(|choice| self.begin(choice)).collect()
     }
 

@@ -1,9 +1,9 @@
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use trefoil_contract::{Message, MessagePart, ToolCall, ToolResult};
+use trefoil_contract::{Message, MessagePart, ToolResult};
 use utoipa::ToSchema;
 
 use crate::Failure;
+use crate::content::{self, Content};
 
 /// A message of a conversation.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -20,26 +20,6 @@ pub(crate) struct ChatMessage {
     tool_call_id: Option<String>,
     /// Of the assistant: what it thought before.
     reasoning_content: Option<String>,
-}
-
-/// A text, or parts of one.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(untagged)]
-enum Content {
-    /// A text.
-    Text(String),
-    /// Parts.
-    Parts(Vec<ContentPart>),
-}
-
-/// A part of a message.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-struct ContentPart {
-    /// `text`; others (`image_url`, `input_audio`, ...) are refused by name.
-    #[serde(rename = "type")]
-    kind: String,
-    /// The text.
-    text: Option<String>,
 }
 
 /// A call that the model made.
@@ -78,21 +58,10 @@ pub(super) fn messages(messages: Vec<ChatMessage>) -> Result<Vec<Message>, Failu
 impl ChatMessage {
     fn convert(self, index: usize) -> Result<Message, Failure> {
         let place = format!("messages[{index}]");
-        let texts = match self.content {
-            None => Vec::new(),
-            Some(Content::Text(text)) => vec![text],
-            Some(Content::Parts(parts)) => parts
-                .into_iter()
-                .enumerate()
-                .map(|(part, content)| content.text(&format!("{place}.content[{part}]")))
-                .collect::<Result<_, _>>()?,
-        };
+        let texts = self.content.map(|content| content.texts(&place)).transpose()?;
+        let texts = texts.unwrap_or_default();
         let variables = self.name.map(|name| serde_json::json!({ "name": name }).to_string());
-        let role = match self.role.as_str() {
-            // OpenAI's newer name for the same; templates know the older one.
-            "developer" => "system".into(),
-            _ => self.role,
-        };
+        let role = content::role(self.role);
         if role == "tool" {
             let Some(id) = self.tool_call_id else {
                 let message = format!("`{place}` of a tool has no `tool_call_id`");
@@ -106,32 +75,14 @@ impl ChatMessage {
         parts.extend(texts.into_iter().map(MessagePart::Text));
         for (number, call) in self.tool_calls.unwrap_or_default().into_iter().enumerate() {
             let ChatFunction { name, arguments } = call.function;
-            if !matches!(serde_json::from_str(&arguments), Ok(Value::Object(_))) {
-                let place = format!("{place}.tool_calls[{number}].function.arguments");
-                let message = format!("`{place}` is no JSON object: {arguments}");
-                return Err(Failure::parameter(&place, message));
-            }
-            parts.push(MessagePart::ToolCall(ToolCall { id: call.id, name, arguments }));
+            let place = format!("{place}.tool_calls[{number}].function.arguments");
+            let call = content::call(call.id, name, arguments, &place)?;
+            parts.push(MessagePart::ToolCall(call));
         }
         if parts.is_empty() {
             let message = format!("`{place}` has neither `content` nor `tool_calls`");
             return Err(Failure::parameter(&place, message));
         }
         Ok(Message { role, parts, variables })
-    }
-}
-
-impl ContentPart {
-    fn text(self, place: &str) -> Result<String, Failure> {
-        match (self.kind.as_str(), self.text) {
-            ("text" | "input_text" | "output_text", Some(text)) => Ok(text),
-            ("text" | "input_text" | "output_text", None) => {
-                Err(Failure::parameter(place, format!("`{place}` has no `text`")))
-            }
-            (kind, _) => Err(Failure::unsupported(
-                place,
-                format!("`{place}` is of type `{kind}`; this model reads `text` only"),
-            )),
-        }
     }
 }

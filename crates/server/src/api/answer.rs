@@ -86,23 +86,31 @@ impl Events {
     }
 }
 
-/// Server-sent events: what `answer` makes of each event, an error as OpenAI's body, and `[DONE]`.
-fn respond<A: Answer + Send + 'static>(events: Events, answer: A) -> Response {
-    let before: Vec<_> = answer.first().into_iter().map(data).collect();
+/// Server-sent events: what `answer` makes of each event, an error as OpenAI's body, and what comes
+/// last.
+fn respond<A: Answer + Send + 'static>(events: Events, mut answer: A) -> Response {
+    let before: Vec<_> = answer.first().iter().map(piece::<A>).collect();
     let chunks = stream::unfold((events, answer), |(mut events, mut answer)| async {
         let data: Vec<_> = match events.next(answer.is_complete()).await? {
-            Ok(event) => answer.chunks(event).into_iter().map(data).collect(),
-            Err(failure) => vec![data(failure.into_body())],
+            Ok(event) => answer.chunks(event).iter().map(piece::<A>).collect(),
+            Err(failure) => vec![data(&failure.into_body())],
         };
         Some((stream::iter(data), (events, answer)))
     });
-    let done = stream::once(async { sse::Event::default().data("[DONE]") });
-    sse(stream::iter(before).chain(chunks.flatten()).chain(done))
+    let last = stream::iter(A::LAST).map(|text| sse::Event::default().data(text));
+    sse(stream::iter(before).chain(chunks.flatten()).chain(last))
 }
 
-fn data(value: impl Serialize) -> sse::Event {
+fn piece<A: Answer>(chunk: &A::Chunk) -> sse::Event {
+    match A::name(chunk) {
+        Some(name) => data(chunk).event(name),
+        None => data(chunk),
+    }
+}
+
+fn data(value: &impl Serialize) -> sse::Event {
     // Our own types have text as keys and no NaN: they always become JSON.
-    let text = serde_json::to_string(&value).unwrap_or_else(|error| error.to_string());
+    let text = serde_json::to_string(value).unwrap_or_else(|error| error.to_string());
     sse::Event::default().data(text)
 }
 

@@ -359,8 +359,8 @@ impl Reply {
 
     /// The data of server-sent events.
     pub(crate) fn events(&self) -> Vec<String> {
-        let data = |event: &str| event.strip_prefix("data: ").map(str::to_owned);
-        self.body.split("\n\n").filter_map(data).collect()
+        let data = |line: &str| line.strip_prefix("data: ").map(str::to_owned);
+        self.body.lines().filter_map(data).collect()
     }
 
     pub(crate) fn error(&self) -> (u16, Value) {
