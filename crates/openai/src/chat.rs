@@ -126,10 +126,11 @@ impl ChatRequest {
             }
         }
         let json = |value: Value| value.to_string();
-        let tools = self.tools.filter(|tools| !tools.is_empty());
+        let tools = self.tools.unwrap_or_default();
+        let tool_choice = ToolChoiceBody::read(self.tool_choice, &tools)?;
         let conversation = Conversation {
             messages: messages(self.messages)?,
-            tools: tools.map(Value::from).map(json),
+            tools: (!tools.is_empty()).then_some(tools).map(Value::from).map(json),
             variables: self.chat_template_kwargs.map(Value::from).map(json),
             add_generation_prompt: true,
         };
@@ -151,7 +152,7 @@ impl ChatRequest {
             Some(ResponseFormatBody::Regex { regex }) => ResponseFormat::Regex(regex),
             Some(ResponseFormatBody::Grammar { grammar }) => ResponseFormat::Grammar(grammar),
         };
-        request.tool_choice = ToolChoiceBody::read(self.tool_choice)?;
+        request.tool_choice = tool_choice;
         Ok(request)
     }
 }

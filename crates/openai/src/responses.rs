@@ -153,6 +153,7 @@ impl ResponsesRequest {
         let json = |value: Value| value.to_string();
         let tools = self.tools.unwrap_or_default().into_iter().enumerate();
         let tools: Vec<_> = tools.map(|(at, tool)| function(at, tool)).collect::<Result<_, _>>()?;
+        let tool_choice = ToolChoiceBody::read(self.tool_choice, &tools)?;
         let conversation = Conversation {
             messages,
             tools: (!tools.is_empty()).then_some(tools).map(Value::from).map(json),
@@ -174,7 +175,7 @@ impl ResponsesRequest {
                 ResponseFormat::JsonSchema(schema.to_string())
             }
         };
-        request.tool_choice = ToolChoiceBody::read(self.tool_choice)?;
+        request.tool_choice = tool_choice;
         Ok(request)
     }
 }

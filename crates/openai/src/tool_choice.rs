@@ -28,12 +28,17 @@ pub(crate) struct FunctionName {
 }
 
 impl ToolChoiceBody {
-    /// As the contract has it.
-    pub(crate) fn read(choice: Option<Self>) -> Result<ToolChoice, Failure> {
+    /// As the contract has it. `tools` are functions in the form of templates.
+    pub(crate) fn read(choice: Option<Self>, tools: &[Value]) -> Result<ToolChoice, Failure> {
         let mode = match choice {
             None => return Ok(ToolChoice::Auto),
             Some(ToolChoiceBody::Function { function } | ToolChoiceBody::Named(function)) => {
-                return Ok(ToolChoice::Named(function.name));
+                let name = function.name;
+                if !tools.iter().any(|tool| tool["function"]["name"] == name) {
+                    let message = format!("`tool_choice` is `{name}`, which is none of `tools`");
+                    return Err(Failure::parameter("tool_choice", message));
+                }
+                return Ok(ToolChoice::Named(name));
             }
             Some(ToolChoiceBody::Mode(mode)) => mode,
         };

@@ -218,6 +218,10 @@ fn what_is_not_supported_is_refused_by_name() {
                 "arguments": "[" }] }),
         ),
         ("tool_choice", json!({ "input": "x", "tool_choice": "sometimes" })),
+        (
+            "tool_choice",
+            json!({ "input": "x", "tool_choice": { "type": "function", "name": "none" } }),
+        ),
     ] {
         let failure = ask(&body).map(|_| ()).expect_err(name);
         assert_eq!(failure.status(), 400, "{name}");
