@@ -26,9 +26,9 @@ pub struct Activations {
     /// As given, token by token.
     pub(crate) x: Vec<f32>,
     /// 16-bit values: a word is columns 0 and 2, the next one columns 1 and 3, of each four.
-    pub(crate) pairs: Rounded<[i16; 2]>,
+    pub(crate) pairs: Rounded<Lanes<[i16; 2]>>,
     /// 8-bit values: a word is four columns.
-    pub(crate) bytes: Rounded<[i8; 4]>,
+    pub(crate) bytes: Rounded<Lanes<[i8; 4]>>,
     /// Memory for unpacked weights, kept between products.
     pub(crate) panel: Panel,
 }
@@ -121,8 +121,10 @@ impl Activations {
     pub(crate) fn round_to_pairs<S: Simd>(&mut self) {
         let Self { x, columns, pairs, .. } = self;
         pairs.round::<S>(x, *columns, |block, words| {
-            round::<S, _, _>(block, 32767.0, words, |eight, words: &mut [[i16; 2]; 4]| {
-                S::store_pairs(eight, words);
+            round::<S, _, _>(block, 32767.0, words, |eight, words: &mut [Lanes<[i16; 2]>; 4]| {
+                let mut stored = [[0; 2]; 4];
+                S::store_pairs(eight, &mut stored);
+                *words = stored.map(Lanes::splat);
             })
         });
     }
@@ -131,14 +133,35 @@ impl Activations {
     pub(crate) fn round_to_bytes<S: Simd>(&mut self) {
         let Self { x, columns, bytes, .. } = self;
         bytes.round::<S>(x, *columns, |block, words| {
-            round::<S, _, _>(block, 127.0, words, |eight, words: &mut [[i8; 4]; 2]| {
-                S::store_bytes(eight, words);
+            round::<S, _, _>(block, 127.0, words, |eight, words: &mut [Lanes<[i8; 4]>; 2]| {
+                let mut stored = [[0; 4]; 2];
+                S::store_bytes(eight, &mut stored);
+                *words = stored.map(Lanes::splat);
             })
         });
     }
 }
 
-/// What activations are stored in: four bytes.
+/// Four bytes of values, as often as a vector has lanes: to load a vector takes one instruction,
+/// to spread a word over one two.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[repr(C, align(16))]
+pub(crate) struct Lanes<W>([W; 4]);
+
+impl<W: Copy> Lanes<W> {
+    #[inline(always)]
+    pub(crate) fn splat(word: W) -> Self {
+        Lanes([word; 4])
+    }
+
+    /// What is in each lane.
+    #[inline(always)]
+    pub(crate) fn word(self) -> W {
+        self.0[0]
+    }
+}
+
+/// What activations are stored in.
 pub(crate) trait Word: Copy + Default {
     /// Columns in a word.
     const COLUMNS: usize;
@@ -150,22 +173,22 @@ pub(crate) trait Word: Copy + Default {
     fn values(words: &[Self]) -> [f32; BLOCK_COLUMNS];
 }
 
-impl Word for [i16; 2] {
+impl Word for Lanes<[i16; 2]> {
     const COLUMNS: usize = 2;
     const COARSE: f32 = f32::INFINITY;
-    fn values(words: &[[i16; 2]]) -> [f32; BLOCK_COLUMNS] {
+    fn values(words: &[Self]) -> [f32; BLOCK_COLUMNS] {
         std::array::from_fn(|column| {
             let (four, column) = (column / 4 * 2, column % 4);
-            f32::from(words[four + column % 2][column / 2])
+            f32::from(words[four + column % 2].word()[column / 2])
         })
     }
 }
 
-impl Word for [i8; 4] {
+impl Word for Lanes<[i8; 4]> {
     const COLUMNS: usize = 4;
     const COARSE: f32 = COARSE;
-    fn values(words: &[[i8; 4]]) -> [f32; BLOCK_COLUMNS] {
-        std::array::from_fn(|column| f32::from(words[column / 4][column % 4]))
+    fn values(words: &[Self]) -> [f32; BLOCK_COLUMNS] {
+        std::array::from_fn(|column| f32::from(words[column / 4].word()[column % 4]))
     }
 }
 

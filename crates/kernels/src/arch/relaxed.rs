@@ -3,10 +3,10 @@
 use core::arch::wasm32::*;
 use std::marker::PhantomData;
 
-use super::wasm::{self, Bytes, Floats, Integers, Wide, load, splat_words, store};
+use super::wasm::{self, Bytes, Floats, Integers, Wide, lanes, load, store};
 use super::wasm_steps::{Five, Four, Indices, Six, Step};
 use super::{Dot, Simd};
-use crate::activations::{Activations, Rounded};
+use crate::activations::{Activations, Lanes, Rounded};
 use crate::formats::{FiveStep, IQ4_NL, MXFP4, SixStep};
 
 /// Relaxed SIMD.
@@ -27,7 +27,7 @@ pub(crate) struct Narrow<T>(PhantomData<T>);
 
 impl<T: Step> Dot for Narrow<T> {
     type I = Integers;
-    type Word = [i8; 4];
+    type Word = Lanes<[i8; 4]>;
     const STEP_COLUMNS: usize = T::COLUMNS;
     type Weights = T::Weights;
     /// Of the first four columns, and of the other four if there are any.
@@ -39,31 +39,17 @@ impl<T: Step> Dot for Narrow<T> {
         T::steps(body)
     }
     #[inline(always)]
-    fn rounded(activations: &Activations) -> &Rounded<[i8; 4]> {
+    fn rounded(activations: &Activations) -> &Rounded<Self::Word> {
         &activations.bytes
     }
     fn round<S: Simd>(activations: &mut Activations) {
         activations.round_to_bytes::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[[i8; 4]; N]]) -> [[v128; 2]; N] {
-        if let [words] = words {
-            return splat_words(words).map(|x| [x; 2]);
-        }
-        if N == 1 {
-            return [splat_words(&[words[0][0], words[1][0]]); N];
-        }
-        let (first, second) = (splat_words(&words[0]), splat_words(&words[1]));
-        std::array::from_fn(|token| [first[token], second[token]])
-    }
-    #[inline(always)]
-    fn x_of_two_steps(words: &[[i8; 4]]) -> [[v128; 2]; 2] {
-        if let [first, second] = words {
-            let [first, second] = splat_words(&[*first, *second]);
-            return [[first; 2], [second; 2]];
-        }
-        let (first, second) = words.split_at(2);
-        [first, second].map(|words| splat_words(&[words[0], words[1]]))
+    fn x<const N: usize>(words: &[[Self::Word; N]]) -> [[v128; 2]; N] {
+        // One word of each token, or two.
+        let (first, last) = (&words[0], &words[words.len() - 1]);
+        std::array::from_fn(|token| [lanes(&first[token]), lanes(&last[token])])
     }
     #[inline(always)]
     fn start(centre: i16, lanes: [i16; 2]) -> [v128; 4] {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Sub};
 
 use super::{Dot, F32x4, I32x4, Simd};
-use crate::activations::{Activations, Rounded};
+use crate::activations::{Activations, Lanes, Rounded};
 use crate::formats::{FiveStep, IQ4_NL, MXFP4, SixStep, Table};
 
 /// Plain arrays.
@@ -172,7 +172,7 @@ pub(crate) struct Nibbles;
 
 impl Dot for Nibbles {
     type I = Integers;
-    type Word = [i16; 2];
+    type Word = Lanes<[i16; 2]>;
     const STEP_COLUMNS: usize = 4;
     type Weights = [[u8; 16]; 2];
     type X = [[i16; 2]; 2];
@@ -182,15 +182,15 @@ impl Dot for Nibbles {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+    fn rounded(activations: &Activations) -> &Rounded<Self::Word> {
         &activations.pairs
     }
     fn round<S: Simd>(activations: &mut Activations) {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[i16; 2]; 2]; N] {
-        std::array::from_fn(|token| [words[0][token], words[1][token]])
+    fn x<const N: usize>(words: &[[Self::Word; N]]) -> [[[i16; 2]; 2]; N] {
+        std::array::from_fn(|token| [words[0][token].word(), words[1][token].word()])
     }
     #[inline(always)]
     fn start(_: i16, _: [i16; 2]) -> [Integers; 4] {
@@ -225,7 +225,7 @@ pub(crate) struct Bytes;
 
 impl Dot for Bytes {
     type I = Integers;
-    type Word = [i16; 2];
+    type Word = Lanes<[i16; 2]>;
     const STEP_COLUMNS: usize = 2;
     type Weights = [[u8; 16]; 2];
     type X = [i16; 2];
@@ -235,15 +235,15 @@ impl Dot for Bytes {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+    fn rounded(activations: &Activations) -> &Rounded<Self::Word> {
         &activations.pairs
     }
     fn round<S: Simd>(activations: &mut Activations) {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[i16; 2]; N] {
-        words[0]
+    fn x<const N: usize>(words: &[[Self::Word; N]]) -> [[i16; 2]; N] {
+        words[0].map(Lanes::word)
     }
     #[inline(always)]
     fn start(_: i16, _: [i16; 2]) -> [Integers; 4] {
@@ -345,7 +345,7 @@ pub(crate) struct Wide<T>(PhantomData<T>);
 
 impl<T: Step> Dot for Wide<T> {
     type I = Integers;
-    type Word = [i16; 2];
+    type Word = Lanes<[i16; 2]>;
     const STEP_COLUMNS: usize = T::COLUMNS;
     type Weights = T::Weights;
     type X = [[i16; 2]; 4];
@@ -355,15 +355,17 @@ impl<T: Step> Dot for Wide<T> {
         T::steps(body)
     }
     #[inline(always)]
-    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+    fn rounded(activations: &Activations) -> &Rounded<Self::Word> {
         &activations.pairs
     }
     fn round<S: Simd>(activations: &mut Activations) {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[i16; 2]; 4]; N] {
-        std::array::from_fn(|token| std::array::from_fn(|word| words[word % words.len()][token]))
+    fn x<const N: usize>(words: &[[Self::Word; N]]) -> [[[i16; 2]; 4]; N] {
+        std::array::from_fn(|token| {
+            std::array::from_fn(|word| words[word % words.len()][token].word())
+        })
     }
     #[inline(always)]
     fn start(_: i16, _: [i16; 2]) -> [Integers; 4] {

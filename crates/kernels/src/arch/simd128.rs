@@ -1,9 +1,9 @@
 //! WebAssembly's fixed-width SIMD: the same bits on every machine.
 
-use super::wasm::{self, Bytes, Floats, Integers, Wide, load, splat_words, store};
+use super::wasm::{self, Bytes, Floats, Integers, Wide, lanes, load, store};
 use super::wasm_steps::{Five, Four, Indices, Six, Step};
 use super::{Dot, Simd};
-use crate::activations::{Activations, Rounded};
+use crate::activations::{Activations, Lanes, Rounded};
 use crate::formats::{FiveStep, IQ4_NL, MXFP4, SixStep};
 use core::arch::wasm32::*;
 
@@ -19,7 +19,7 @@ pub(crate) struct Nibbles;
 
 impl Dot for Nibbles {
     type I = Integers;
-    type Word = [i16; 2];
+    type Word = Lanes<[i16; 2]>;
     const STEP_COLUMNS: usize = 4;
     type Weights = [[u8; 16]; 2];
     /// Of columns 0 and 2, and of columns 1 and 3.
@@ -30,15 +30,15 @@ impl Dot for Nibbles {
         body.as_chunks().0.as_chunks().0
     }
     #[inline(always)]
-    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+    fn rounded(activations: &Activations) -> &Rounded<Self::Word> {
         &activations.pairs
     }
     fn round<S: Simd>(activations: &mut Activations) {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[v128; 2]; N] {
-        std::array::from_fn(|token| splat_words(&[words[0][token], words[1][token]]))
+    fn x<const N: usize>(words: &[[Self::Word; N]]) -> [[v128; 2]; N] {
+        std::array::from_fn(|token| [lanes(&words[0][token]), lanes(&words[1][token])])
     }
     #[inline(always)]
     fn start(_: i16, _: [i16; 2]) -> [v128; 4] {

@@ -6,7 +6,7 @@ use std::ops::{Add, Div, Mul, Sub};
 
 use super::wasm_steps::Step;
 use super::{Dot, F32x4, I32x4, Simd};
-use crate::activations::{Activations, Rounded, Word};
+use crate::activations::{Activations, Lanes, Rounded};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Floats(pub(crate) v128);
@@ -49,22 +49,12 @@ fn load_four(bytes: &[u8; 4]) -> v128 {
     unsafe { v128_load32_zero(bytes.as_ptr().cast()) }
 }
 
-/// Each of the words in every lane of a vector. For two, one load and two shuffles: Cranelift
-/// makes three instructions of a load into all lanes.
+/// Activations, which are in all lanes.
 #[inline(always)]
-pub(crate) fn splat_words<W: Word, const N: usize>(words: &[W; N]) -> [v128; N] {
-    const { assert!(size_of::<W>() == 4 && N <= 2) }
-    let words = words.as_ptr();
-    if N == 2 {
-        // SAFETY: two words are 8 bytes; the instruction asks for no alignment.
-        let both = unsafe { v128_load64_zero(words.cast()) };
-        let lanes =
-            [i32x4_shuffle::<0, 0, 0, 0>(both, both), i32x4_shuffle::<1, 1, 1, 1>(both, both)];
-        std::array::from_fn(|word| lanes[word])
-    } else {
-        // SAFETY: a word is 4 bytes; the instruction asks for no alignment.
-        std::array::from_fn(|word| unsafe { v128_load32_splat(words.add(word).cast()) })
-    }
+pub(crate) fn lanes<W: Copy>(word: &Lanes<W>) -> v128 {
+    const { assert!(size_of::<Lanes<W>>() == 16) }
+    // SAFETY: the reference covers the 16 bytes.
+    unsafe { v128_load(std::ptr::from_ref(word).cast()) }
 }
 
 /// Eight values that fit 16 bits, narrowed.
@@ -230,7 +220,7 @@ pub(crate) struct Bytes;
 
 impl Dot for Bytes {
     type I = Integers;
-    type Word = [i16; 2];
+    type Word = Lanes<[i16; 2]>;
     const STEP_COLUMNS: usize = 2;
     type Weights = [[[i8; 8]; 2]; 2];
     type X = v128;
@@ -242,19 +232,15 @@ impl Dot for Bytes {
         unsafe { std::slice::from_raw_parts(steps.as_ptr().cast(), steps.len()) }
     }
     #[inline(always)]
-    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+    fn rounded(activations: &Activations) -> &Rounded<Self::Word> {
         &activations.pairs
     }
     fn round<S: Simd>(activations: &mut Activations) {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [v128; N] {
-        splat_words(&words[0])
-    }
-    #[inline(always)]
-    fn x_of_two_steps(words: &[[i16; 2]]) -> [v128; 2] {
-        splat_words(&[words[0], words[1]])
+    fn x<const N: usize>(words: &[[Self::Word; N]]) -> [v128; N] {
+        std::array::from_fn(|token| lanes(&words[0][token]))
     }
     #[inline(always)]
     fn start(_: i16, _: [i16; 2]) -> [v128; 4] {
@@ -282,7 +268,7 @@ pub(crate) struct Wide<T>(PhantomData<T>);
 
 impl<T: Step> Dot for Wide<T> {
     type I = Integers;
-    type Word = [i16; 2];
+    type Word = Lanes<[i16; 2]>;
     const STEP_COLUMNS: usize = T::COLUMNS;
     type Weights = T::Weights;
     /// Of columns 0 and 2, 1 and 3, then of the next four if there are any.
@@ -293,16 +279,16 @@ impl<T: Step> Dot for Wide<T> {
         T::steps(body)
     }
     #[inline(always)]
-    fn rounded(activations: &Activations) -> &Rounded<[i16; 2]> {
+    fn rounded(activations: &Activations) -> &Rounded<Self::Word> {
         &activations.pairs
     }
     fn round<S: Simd>(activations: &mut Activations) {
         activations.round_to_pairs::<S>();
     }
     #[inline(always)]
-    fn x<const N: usize>(words: &[[[i16; 2]; N]]) -> [[[v128; 2]; 2]; N] {
+    fn x<const N: usize>(words: &[[Self::Word; N]]) -> [[[v128; 2]; 2]; N] {
         std::array::from_fn(|token| {
-            let four = |first: usize| splat_words(&[words[first][token], words[first + 1][token]]);
+            let four = |first: usize| [first, first + 1].map(|word| lanes(&words[word][token]));
             [four(0), four(words.len() - 2)]
         })
     }

@@ -1,6 +1,6 @@
 use super::{Random, for_each_set};
 use crate::Activations;
-use crate::activations::{Entries, Word};
+use crate::activations::{Entries, Lanes, Word};
 use crate::arch::Simd;
 use crate::formats::SCALE_SHARE;
 
@@ -12,6 +12,13 @@ fn prepared<S: Simd>(x: &[f32], columns: usize) -> Activations {
     activations
 }
 
+/// Words of N tokens as they are stored.
+fn spread<W: Copy, const N: usize, const COUNT: usize>(
+    words: [[W; N]; COUNT],
+) -> [[Lanes<W>; N]; COUNT] {
+    words.map(|words| words.map(Lanes::splat))
+}
+
 #[test]
 fn values_round_to_the_nearest_step_of_the_largest() {
     for_each_set!(S => {
@@ -19,8 +26,8 @@ fn values_round_to_the_nearest_step_of_the_largest() {
         (x[0], x[1], x[2], x[3], x[31]) = (-32767.0, 0.5, 1.5, -2.5, 32766.6);
         let activations = prepared::<S>(&x, 32);
         let pairs = activations.pairs.tokens::<1>(0);
-        assert_eq!(pairs.words[..2], [[[-32767, 2]], [[0, -2]]], "{}", S::NAME);
-        assert_eq!(pairs.words[15], [[0, 32767]], "{}", S::NAME);
+        assert_eq!(pairs.words[..2], spread([[[-32767, 2]], [[0, -2]]]), "{}", S::NAME);
+        assert_eq!(pairs.words[15], [Lanes::splat([0, 32767])], "{}", S::NAME);
         assert_eq!(pairs.scales[0][0].sum, 0, "{}", S::NAME);
         assert_eq!(pairs.scales[0][0].scale, SCALE_SHARE, "{}", S::NAME);
     });
@@ -33,8 +40,8 @@ fn bytes_round_alike() {
         (x[0], x[1], x[2], x[3], x[31]) = (-127.0, 0.5, 1.5, -2.5, 126.6);
         let activations = prepared::<S>(&x, 32);
         let bytes = activations.bytes.tokens::<1>(0);
-        assert_eq!(bytes.words[0], [[-127, 0, 2, -2]], "{}", S::NAME);
-        assert_eq!(bytes.words[7], [[0, 0, 0, 127]], "{}", S::NAME);
+        assert_eq!(bytes.words[0], [Lanes::splat([-127, 0, 2, -2])], "{}", S::NAME);
+        assert_eq!(bytes.words[7], [Lanes::splat([0, 0, 0, 127])], "{}", S::NAME);
         assert_eq!(bytes.scales[0][0].sum, 0, "{}", S::NAME);
         assert_eq!(bytes.scales[0][0].scale, SCALE_SHARE, "{}", S::NAME);
         assert_eq!(bytes.places, [0], "{}", S::NAME);
@@ -82,7 +89,7 @@ fn what_8_bits_leave_of_a_block_with_an_outlier_is_kept() {
         let bytes = activations.bytes.tokens::<2>(0);
         assert_eq!(bytes.places, [0, 1, 2, 2, 3], "{}", S::NAME);
         assert_eq!(bytes.scales[3][1], Default::default(), "{}", S::NAME);
-        assert!(bytes.words[24..32].iter().all(|words| words[1] == [0; 4]), "{}", S::NAME);
+        assert!(bytes.words[24..32].iter().all(|words| words[1] == Lanes::splat([0; 4])), "{}", S::NAME);
         for token in 0..2 {
             let x = &x[token * 128..][..128];
             let found = values(bytes, token, 128);
@@ -133,8 +140,8 @@ fn a_part_of_a_block_is_filled_up_with_zeros() {
         assert_eq!(activations.tokens(), 2);
         let filled = [[[32767; 2]; 2], [[32767, 0]; 2], [[0; 2]; 2], [[0; 2]; 2]];
         let Entries { words, scales, .. } = activations.pairs.tokens::<2>(0);
-        assert_eq!(words[..16], [[[32767; 2]; 2]; 16], "{}", S::NAME);
-        assert_eq!(words[16..20], filled, "{}", S::NAME);
+        assert_eq!(words[..16], spread([[[32767; 2]; 2]; 16]), "{}", S::NAME);
+        assert_eq!(words[16..20], spread(filled), "{}", S::NAME);
         let sums = scales.iter().map(|scales| scales.map(|scale| scale.sum));
         assert_eq!(sums.collect::<Vec<_>>(), [[32 * 32767; 2], [3 * 32767; 2]]);
     });
@@ -164,7 +171,7 @@ fn blocks_of_zeros_tiny_and_huge_numbers_stay_finite() {
         for value in [0.0, 1e-44, 1e-31, 1e-20, 1e20, 3e38] {
             let activations = prepared::<S>(&[value; 32], 32);
             let expected = if value < 1e-30 { 0 } else { 32767 };
-            assert_eq!(activations.pairs.tokens::<1>(0).words[0], [[expected; 2]], "{value} in {}", S::NAME);
+            assert_eq!(activations.pairs.tokens::<1>(0).words[0], [Lanes::splat([expected; 2])], "{value} in {}", S::NAME);
         }
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             prepared::<S>(&[value; 32], 32);
