@@ -120,7 +120,7 @@ fn ask(served: &Served, text: &str, tally: &Tally) -> String {
 }
 
 /// A request that is wrong: it gets this code, or no place.
-fn is_refused(served: &Served, body: &str, code: &str, tally: &Tally) {
+fn is_refused(served: &Served, body: &str, code: Option<&str>, tally: &Tally) {
     let answer = post(served, body);
     if answer.status == 429 {
         return one_more(&tally.refused);
@@ -164,12 +164,12 @@ fn behave(served: &Served, client: usize, turn: usize, expected: &[String], tall
         2 => match turn % 3 {
             0 => {
                 let large = question(&"many words ".repeat(950_000)).to_string();
-                is_refused(served, &large, "context_length_exceeded", tally);
+                is_refused(served, &large, Some("context_length_exceeded"), tally);
             }
-            1 => is_refused(served, "{\"messages\": [", "invalid_value", tally),
+            1 => is_refused(served, "{\"messages\": [", None, tally),
             _ => {
                 let long = question(&"word ".repeat(600)).to_string();
-                is_refused(served, &long, "context_length_exceeded", tally);
+                is_refused(served, &long, Some("context_length_exceeded"), tally);
             }
         },
         _ => {
