@@ -19,6 +19,7 @@ use crate::{Imports, SETTINGS_PREFIX};
 pub struct Model {
     info: ModelInfo,
     tokenizer: Rc<Tokenizer>,
+    longest_token_bytes: usize,
     template: Option<ChatTemplate>,
     /// Bytes that it takes of each instance's memory at most, by rank.
     pub(crate) memory_bytes: Vec<u64>,
@@ -126,10 +127,21 @@ impl Model {
             has_chat_template: template.is_some(),
         };
         let pooling = Pooling::named(&settings.model.pooling).or(config.pooling);
+        let bytes = |token| tokenizer.token_bytes(token).map_or(0, <[u8]>::len);
+        let longest_token_bytes = (0..tokenizer.vocabulary_tokens()).map(bytes).max().unwrap_or(0);
         let tokenizer = Rc::new(tokenizer);
         let generations = Generations::new(leader, Rc::clone(&tokenizer), prefill_tokens);
         let generations = RefCell::new(generations);
-        Ok(Model { info, tokenizer, template, memory_bytes, pooling, settings, generations })
+        Ok(Model {
+            info,
+            tokenizer,
+            longest_token_bytes,
+            template,
+            memory_bytes,
+            pooling,
+            settings,
+            generations,
+        })
     }
 
     /// `model.info`
@@ -149,6 +161,22 @@ impl Model {
         let bos = tokenizer.bos().and_then(|bos| tokenizer.token_bytes(bos));
         let has_bos = bos.is_some_and(|bos| text.starts_with(bos));
         tokenizer.encode(text, !has_bos, true)
+    }
+
+    /// Refuses a text that fits no context however few tokens it has, before time is spent on
+    /// counting them: other generations wait meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::ContextOverflow`] with the fewest tokens that the text can have.
+    pub(crate) fn check_length(&self, text: &[u8]) -> Result<()> {
+        // A character that the vocabulary does not have is one token, too.
+        let longest = self.longest_token_bytes.max(char::MAX.len_utf8());
+        let needed_tokens = text.len().div_ceil(longest) as u64;
+        let available_tokens = self.info.context_tokens.into();
+        if needed_tokens > available_tokens {
+            return Err(Error::ContextOverflow { needed_tokens, available_tokens });
+        }
+        Ok(())
     }
 
     /// `model.detokenize`

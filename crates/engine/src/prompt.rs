@@ -45,7 +45,10 @@ impl PreparedPrompt {
         }
         let as_text = TokenizeOptions { add_special: true, parse_special: false };
         let tokens = match prompt {
-            Prompt::Text(text) => model.tokenize(&text, as_text),
+            Prompt::Text(text) => {
+                model.check_length(&text)?;
+                model.tokenize(&text, as_text)
+            }
             Prompt::Tokens(tokens) => tokens,
             Prompt::Chat(conversation) => {
                 let prepared = PreparedPrompt::of(model, conversation, settings, tool_choice)?;
@@ -81,6 +84,7 @@ impl PreparedPrompt {
             // The text ends with what somebody said.
             false => text.len(),
         };
+        model.check_length(text.as_bytes())?;
         let tokens = model.tokenize_rendered(text.as_bytes());
         let name = match tool_choice {
             ToolChoice::Auto | ToolChoice::None => {

@@ -204,6 +204,13 @@ fn prompts_beyond_the_context_say_both_sizes() {
     };
     assert!(needed_tokens >= 20);
     assert_eq!(available_tokens, 16);
+    // Of a text that is far too long nobody counts the tokens.
+    let endless = Prompt::Text(vec![b'a'; 100 << 20]);
+    let error = start(&model, endless, &[]).err();
+    assert!(
+        matches!(error, Some(Error::ContextOverflow { available_tokens: 16, .. })),
+        "{error:?}"
+    );
     let short = start(&model, Prompt::Tokens(vec![65; 10]), &greedy(0)).unwrap();
     let (_, tokens, reason, _) = finish(&short);
     assert_eq!(reason, FinishReason::ContextFull);

@@ -8,12 +8,14 @@ mod page;
 mod refused;
 mod tokens;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -23,6 +25,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use trefoil_openai::{BODY_BYTES_MAX, ChatRequest, CompletionRequest, Failure, ResponsesRequest};
 
+use crate::batch::Client;
 use crate::{Access, Models};
 use refused::Refused;
 
@@ -94,7 +97,8 @@ fn cors(origins: &[String]) -> std::io::Result<Option<CorsLayer>> {
     Ok(Some(CorsLayer::new().allow_origin(origins).allow_headers(headers).allow_methods(methods)))
 }
 
-async fn authorise(State(app): State<App>, request: Request, next: Next) -> Response {
+/// Lets requests pass that may, and says whose they are.
+async fn authorise(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let key = request
         .headers()
         .get(header::AUTHORIZATION)
@@ -102,12 +106,17 @@ async fn authorise(State(app): State<App>, request: Request, next: Next) -> Resp
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, key)| <[u8; 32]>::from(Sha256::digest(key.trim())));
-    let known = key.is_some_and(|key| app.keys.contains(&key));
-    if app.keys.is_empty() || known {
-        next.run(request).await
-    } else {
-        Refused(Failure::unauthorised()).into_response()
+    let mut hasher = DefaultHasher::new();
+    match key.filter(|key| app.keys.contains(key)) {
+        Some(key) => key.hash(&mut hasher),
+        None if app.keys.is_empty() => {
+            let address = request.extensions().get::<ConnectInfo<SocketAddr>>();
+            address.map(|ConnectInfo(address)| address.ip()).hash(&mut hasher);
+        }
+        None => return Refused(Failure::unauthorised()).into_response(),
     }
+    request.extensions_mut().insert(Client(hasher.finish()));
+    next.run(request).await
 }
 
 /// Counts the answer. Paths that do not exist are one: clients choose them.

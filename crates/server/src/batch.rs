@@ -44,8 +44,14 @@ pub(crate) enum Job {
     Call(Call),
 }
 
+/// Who asks: a key, or where there are none an address. Places are shared among clients, not among
+/// requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Client(pub(crate) u64);
+
 /// A request for an answer.
 pub(crate) struct Generate {
+    pub(crate) client: Client,
     pub(crate) request: Request,
     /// Where events go. When it is closed, the answer is not wanted any more.
     pub(crate) events: Sender<Result<Event, Failure>>,
@@ -100,6 +106,7 @@ impl Call {
 
 /// An answer under way.
 struct Active {
+    client: Client,
     id: GenerationId,
     events: Sender<Result<Event, Failure>>,
     deadline: Instant,
@@ -250,18 +257,20 @@ impl Batch {
             if self.active.len() >= places {
                 return;
             }
-            let Some(generate) = self.waiting.pop_front() else { return };
+            let Some(index) = self.next_in_turn() else { return };
+            let Some(generate) = self.waiting.remove(index) else { return };
             let Some(model) = &mut self.model else { return };
             let choices = generate.request.choices;
             match model.backend.start(generate.request.clone()) {
                 Ok(id) => {
-                    let Generate { events, deadline, place, .. } = generate;
+                    let Generate { client, events, deadline, place, .. } = generate;
                     let (stalled, _place) = (None, place);
-                    self.active.push(Active { id, events, deadline, _place, stalled, choices });
+                    let active = Active { client, id, events, deadline, _place, stalled, choices };
+                    self.active.push(active);
                 }
                 // It waits until others have ended.
                 Err(BackendError::Refused(ContractError::Busy(_))) if !self.active.is_empty() => {
-                    return self.waiting.push_front(generate);
+                    return self.waiting.insert(index, generate);
                 }
                 Err(BackendError::Failed(text)) => {
                     let _ =
@@ -274,6 +283,15 @@ impl Batch {
             }
             self.count();
         }
+    }
+
+    /// The place in the queue of the request that is to begin: the first one of the client that has
+    /// the fewest answers under way.
+    fn next_in_turn(&self) -> Option<usize> {
+        let under_way = |client| self.active.iter().filter(|it| it.client == client).count();
+        let turns = self.waiting.iter().map(|generate| under_way(generate.client));
+        let (index, _) = turns.enumerate().min_by_key(|(_, count)| *count)?;
+        Some(index)
     }
 
     /// One step for all answers whose clients keep up.

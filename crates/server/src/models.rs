@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use trefoil_contract::{Event, Request};
 use trefoil_openai::{Failure, choose};
 
-use crate::batch::{Batch, Call, EVENTS_MAX, Generate, Job, Limits};
+use crate::batch::{Batch, Call, Client, EVENTS_MAX, Generate, Job, Limits};
 use crate::metrics::{Metrics, ModelMetrics};
 use crate::{Backend, BackendError, Open};
 
@@ -109,12 +109,13 @@ impl Model {
     /// Asks for an answer.
     pub(crate) fn generate(
         &self,
+        client: Client,
         request: Request,
     ) -> Result<Receiver<Result<Event, Failure>>, Failure> {
         let place = self.place()?;
         let (events, receiver) = channel(EVENTS_MAX + 1);
         let deadline = Instant::now() + self.limits.time_max;
-        let generate = Generate { request, events, deadline, place };
+        let generate = Generate { client, request, events, deadline, place };
         self.send(Job::Generate(Box::new(generate)))?;
         Ok(receiver)
     }

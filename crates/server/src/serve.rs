@@ -120,7 +120,7 @@ impl Server {
     /// # Errors
     /// The operating system ends the listening.
     pub async fn run(self) -> std::io::Result<()> {
-        let service = self.router.into_make_service();
+        let service = self.router.into_make_service_with_connect_info::<SocketAddr>();
         let result = match self.tls {
             Some(tls) => {
                 axum_server::from_tcp_rustls(self.listener, tls)?

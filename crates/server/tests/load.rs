@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::{PLACES, Served, Setup};
+use trefoil_contract::{Request, Value as SettingValue};
+use trefoil_server::Access;
 
 fn count(tokens: u32) -> Value {
     json!({ "prompt": "x", "max_tokens": tokens })
@@ -37,6 +39,35 @@ fn requests_that_come_together_are_computed_together() {
     // Counted just behind the last event.
     server.until("the end of all", || server.metric(ACTIVE) + server.metric(WAITING) == 0.0);
     assert_eq!(server.metric("trefoil_generated_tokens_total{model=\"counting\"}"), 188.0);
+}
+
+#[test]
+fn places_are_shared_among_clients_not_among_requests() {
+    let keys = vec!["busy".into(), "rare".into()];
+    let access = Access { keys, ..Access::default() };
+    let step = Duration::from_millis(5);
+    let server = Setup { step, access, ..Setup::default() }.start();
+    let ask = |key: &str, tokens: u32| {
+        let header = format!("authorization: Bearer {key}\r\n");
+        server.open("POST", "/v1/completions", &header, &count(tokens).to_string())
+    };
+    let lengths = || {
+        let of = |request: &Request| match request.settings.first().map(|setting| &setting.value) {
+            Some(SettingValue::Integer(tokens)) => *tokens,
+            other => panic!("{other:?}"),
+        };
+        server.counters.requests.lock().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    // How many answers a model gives at once is known when it is loaded.
+    ask("busy", 1).read_to_end(&mut Vec::new()).unwrap();
+    let mut busy: Vec<_> = (0..PLACES + 3).map(|_| ask("busy", 40)).collect();
+    server.until("the places are taken", || lengths().len() == 1 + PLACES as usize);
+    busy.push(ask("rare", 2));
+    for mut stream in busy {
+        stream.read_to_end(&mut Vec::new()).unwrap();
+    }
+    // The one of the other client began before those that had waited longer.
+    assert_eq!(lengths(), [1, 40, 40, 40, 40, 2, 40, 40, 40]);
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 use tokio::sync::mpsc::Receiver;
@@ -14,6 +14,7 @@ use trefoil_contract::Event;
 use trefoil_openai::{Answer, Asked, Failure, GenerationRequest, Stamp};
 
 use super::{App, Body, Refused};
+use crate::batch::Client;
 use crate::metrics::ModelMetrics;
 
 /// How often a stream says that it is alive while a long prompt is processed.
@@ -22,6 +23,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Answers a request of any kind, as a whole or as a stream.
 pub(super) async fn create<R: GenerationRequest>(
     State(app): State<App>,
+    Extension(client): Extension<Client>,
     Body(body): Body<R>,
 ) -> Result<Response, Refused>
 where
@@ -34,7 +36,7 @@ where
         let text = model.call(move |backend| backend.detokenize(&tokens, false)).await?;
         answer.begin_with(&text);
     }
-    let mut events = Events::begin(model.generate(request)?, &model.metrics).await?;
+    let mut events = Events::begin(model.generate(client, request)?, &model.metrics).await?;
     if stream {
         return Ok(respond(events, answer));
     }
