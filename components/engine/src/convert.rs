@@ -174,7 +174,9 @@ impl From<contract::Delta> for wit::Delta {
 }
 
 record!(contract::ToolCallDelta => wit::ToolCallDelta { choice, index, id, name, arguments });
-record!(contract::Usage => wit::Usage { prompt_tokens, cached_tokens, generated_tokens });
+record!(contract::Usage => wit::Usage {
+    prompt_tokens, cached_tokens, generated_tokens, drafted_tokens, accepted_tokens,
+});
 record!(contract::Done => wit::Done { choice, reason, usage });
 variant!(contract::FinishReason => wit::FinishReason {
     Stop, StopText, Length, ContextFull, ToolCalls,

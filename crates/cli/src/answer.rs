@@ -114,11 +114,16 @@ fn reason(reason: FinishReason) -> &'static str {
 }
 
 fn usage(usage: Usage) -> Value {
-    json!({
+    let mut json = json!({
         "prompt_tokens": usage.prompt_tokens,
         "cached_tokens": usage.cached_tokens,
         "generated_tokens": usage.generated_tokens,
-    })
+    });
+    if usage.drafted_tokens > 0 {
+        json["drafted_tokens"] = usage.drafted_tokens.into();
+        json["accepted_tokens"] = usage.accepted_tokens.into();
+    }
+    json
 }
 
 #[cfg(test)]

@@ -267,6 +267,10 @@ pub struct Usage {
     pub cached_tokens: u32,
     /// Tokens generated, one that ended the answer included.
     pub generated_tokens: u32,
+    /// Tokens that were guessed.
+    pub drafted_tokens: u32,
+    /// Guesses that were right.
+    pub accepted_tokens: u32,
 }
 
 /// The end of an answer.

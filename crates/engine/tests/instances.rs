@@ -135,16 +135,28 @@ fn answer(model: &Rc<Model>, prompt: &str) -> Vec<u32> {
 
 /// Tokens of several answers to a prompt.
 fn answers(model: &Rc<Model>, prompt: &str, choices: u32) -> Vec<Vec<u32>> {
+    answers_with(model, prompt, choices, &[integer("max-tokens", 20)]).0
+}
+
+/// The same with more settings; also, how many guesses were right.
+fn answers_with(
+    model: &Rc<Model>,
+    prompt: &str,
+    choices: u32,
+    settings: &[Setting],
+) -> (Vec<Vec<u32>>, u32) {
     let mut request = Request::new(Rc::clone(model), Prompt::Text(prompt.as_bytes().to_vec()));
     request.set(integer("seed", 7));
-    request.set(integer("max-tokens", 20));
+    settings.iter().cloned().for_each(|setting| request.set(setting));
     request.set_choices(choices);
     let generation = request.start().expect("starts");
     let mut tokens = vec![Vec::new(); choices as usize];
+    let mut accepted = 0;
     loop {
         match advance(&[&generation]).remove(0) {
             Ok(Event::Delta(delta)) => tokens[delta.choice as usize].extend(delta.tokens),
-            Err(Error::Finished) => return tokens,
+            Ok(Event::Done(done)) => accepted += done.usage.accepted_tokens,
+            Err(Error::Finished) => return (tokens, accepted),
             event => drop(event.expect("steps")),
         }
     }
@@ -182,6 +194,38 @@ fn a_dialogue_with_any_number_of_instances_is_the_same() {
         let (found, served) = together(&[tiny("a", 1)], size, None, talk);
         assert!(found == expected, "{size} instances");
         assert!(served.iter().all(|(served, _)| *served == Ok(())), "{served:?}");
+    }
+}
+
+#[test]
+fn guesses_change_no_token_with_any_number_of_instances() {
+    let window = ("llama.attention.sliding_window".into(), 20u32.into());
+    let windowed = TinyLlama { values: vec![window], ..tiny("b", 2) };
+    for options in [tiny("a", 1), windowed] {
+        let talk = |lookup: &'static [i64]| {
+            move |engine: &Engine| {
+                let model = engine.open(None).expect("opens");
+                let ask = |temperature: f64| {
+                    let mut settings = vec![integer("max-tokens", 60)];
+                    settings.push(Setting::new("temperature", Value::Number(temperature)));
+                    for (key, value) in ["lookup-tokens", "lookup-ngram"].iter().zip(lookup) {
+                        settings.push(integer(key, *value));
+                    }
+                    answers_with(&model, "one two one two one two", 2, &settings)
+                };
+                [0.0, 0.3, 1.0].map(ask)
+            }
+        };
+        let models = [options];
+        let expected = together(&models, 1, None, talk(&[])).0;
+        for size in 1..=3 {
+            let (found, served) = together(&models, size, None, talk(&[6, 1]));
+            for ((tokens, accepted), (expected, _)) in found.iter().zip(&expected) {
+                assert!(tokens == expected, "{size} instances");
+                assert!(*accepted > 0, "{size} instances");
+            }
+            assert!(served.iter().all(|(served, _)| *served == Ok(())), "{served:?}");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod batch;
 mod choices;
 mod embedding;
+mod lookup;
 mod scoring;
 mod slot;
 
@@ -17,6 +18,7 @@ use crate::answer::CallIds;
 use crate::log_probabilities::LogProbabilities;
 use crate::{AnswerForm, AnswerStream, Forward, Sampler, Vocabulary, vocabulary};
 use batch::{Rows, Work};
+use lookup::Lookup;
 use slot::{Generation, Slot};
 
 /// Names a generation of one [`Generations`]; never used again.
@@ -58,6 +60,11 @@ pub struct GenerationOptions {
 ///
 /// Later steps answer [`Error::Finished`]. After any other error a generation stands where it
 /// stood: it can be stepped again or cancelled.
+///
+/// A request may have its next tokens guessed from the text so far (`lookup_tokens`). The guesses are
+/// computed in the same batch as the last token, and each place chooses its token in turn, as long as
+/// it chooses what was guessed: tokens, random numbers, and events are those without guesses, and the
+/// steps that give out what a batch brought beyond one token compute nothing.
 ///
 /// A free slot keeps its tokens cached. A new prompt takes the free slot with which it shares the
 /// longest beginning and computes only the rest, but at least its last token, and all of it where
@@ -170,6 +177,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
                 tokens => usize::try_from(tokens).unwrap_or(usize::MAX),
             },
             sampler,
+            lookup: Lookup::new(settings),
             log_probabilities,
             generated_tokens: 0,
             keep_tokens: settings.shifts_context.then_some(settings.keep_tokens as usize),
@@ -202,7 +210,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
                 _ if !seen.insert(*id) => Err(Error::Duplicate),
                 Err(error) => Err(error),
                 Ok(index) => match self.waiting(index) {
-                    Some(event) => Ok(event),
+                    Some(event) => event,
                     None if self.waits(index) => Ok(Event::Idle(self.choice(index))),
                     None => {
                         places.push(place);
@@ -214,6 +222,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
             };
             results.push(result);
         }
+        self.add_drafts(&mut work);
         for (place, result) in places.into_iter().zip(self.advance(&work)) {
             results[place] = result;
         }
@@ -254,9 +263,9 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
     }
 
     /// What a generation can answer without computing anything.
-    fn waiting(&mut self, index: usize) -> Option<Event> {
-        let event = self.slots[index].generation.as_mut()?.events.pop_front();
-        event.or_else(|| self.finish(index).map(Event::Done))
+    fn waiting(&mut self, index: usize) -> Option<Result<Event>> {
+        let event = self.slots[index].next_event();
+        event.or_else(|| self.finish(index).map(|done| Ok(Event::Done(done))))
     }
 
     /// The end of a generation whose last event but this has been given; frees its slot.

@@ -79,6 +79,10 @@ pub struct RequestSettings {
     pub shifts_context: bool,
     /// First tokens that stay then.
     pub keep_tokens: u32,
+    /// Tokens that one step guesses from the text so far at most; 0 for none.
+    pub lookup_tokens: u32,
+    /// Tokens at the end of the text that must have occurred before for a guess.
+    pub lookup_ngram: u32,
     /// 0 takes the likeliest token.
     pub temperature: f64,
     /// Number of likeliest tokens to choose among; 0 for all.
@@ -149,6 +153,8 @@ impl Default for Settings {
                 max_tokens: 0,
                 shifts_context: false,
                 keep_tokens: 4,
+                lookup_tokens: 0,
+                lookup_ngram: 3,
                 temperature: 0.8,
                 top_k: 40,
                 top_p: 0.95,

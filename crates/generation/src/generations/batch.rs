@@ -1,25 +1,39 @@
 //! Batches: what they compute, and what follows from their rows.
 
+use std::borrow::Cow;
+
 use trefoil_contract::{Error, Event, PromptProgress, Result};
 
 use super::Generations;
 use super::slot::{self, Slot};
 use crate::{Forward, Logits, Span, Vocabulary};
 
-/// What a batch computes for one slot: its next `length` tokens.
-#[derive(Debug, Clone, Copy)]
+/// What a batch computes for one slot: its next `length` tokens, and guesses of those behind.
+#[derive(Debug, Clone)]
 pub(super) struct Work {
     pub(super) slot: usize,
     pub(super) length: usize,
     pub(super) logits: Logits,
+    /// Without guesses empty; with them `length` is 1, and all logits are wanted.
+    pub(super) draft: Vec<u32>,
 }
 
 impl Work {
+    /// Without guesses.
+    pub(super) fn new(slot: usize, length: usize, logits: Logits) -> Work {
+        Work { slot, length, logits, draft: Vec::new() }
+    }
+
+    fn without_draft(&self) -> Work {
+        let logits = if self.draft.is_empty() { self.logits } else { Logits::Last };
+        Work::new(self.slot, self.length, logits)
+    }
+
     pub(super) fn rows(&self) -> usize {
         match self.logits {
             Logits::None => 0,
             Logits::Last => 1,
-            Logits::All => self.length,
+            Logits::All => self.length + self.draft.len(),
         }
     }
 }
@@ -35,8 +49,8 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
     pub(super) fn next_work(&self, index: usize) -> Work {
         let missing = self.slots[index].missing();
         match missing > self.prefill_tokens {
-            true => Work { slot: index, length: self.prefill_tokens, logits: Logits::None },
-            false => Work { slot: index, length: missing, logits: Logits::Last },
+            true => Work::new(index, self.prefill_tokens, Logits::None),
+            false => Work::new(index, missing, Logits::Last),
         }
     }
 
@@ -47,6 +61,10 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         }
         match self.compute(work, Rows::Logits) {
             Ok(()) => self.book(work),
+            Err(Error::OutOfMemory { .. }) if work.iter().any(|work| !work.draft.is_empty()) => {
+                let work: Vec<_> = work.iter().map(Work::without_draft).collect();
+                self.advance(&work)
+            }
             Err(Error::OutOfMemory { .. } | Error::ContextOverflow { .. }) if work.len() > 1 => {
                 let alone =
                     |work: &Work| match self.compute(std::slice::from_ref(work), Rows::Logits) {
@@ -75,21 +93,33 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         let mut rows = logits.chunks_exact_mut(forward.vocabulary_tokens().max(1));
         let mut take_one = |work: &Work| {
             let slot = &mut slots[work.slot];
-            let row = match work.logits {
-                Logits::None => None,
-                Logits::Last | Logits::All => rows.next(),
-            };
+            let mut rows = rows.by_ref().take(work.rows());
+            let computed = slot.cached + work.length + work.draft.len();
             // Booked only when the token is chosen: a choice that fails can be made again.
-            let event = match row {
-                Some(row) => slot.choose(row, vocabulary, context)?,
-                None => slot.progress(work.length),
+            let event = match rows.next() {
+                Some(row) => slot.choose(row, vocabulary, context).map(|()| {
+                    let accepted = slot.check_draft(&work.draft, &mut rows, vocabulary, context);
+                    slot.cached += work.length + accepted;
+                }),
+                None => {
+                    let event = slot.progress(work.length);
+                    slot.cached += work.length;
+                    return Ok(event);
+                }
             };
-            slot.cached += work.length;
+            // Rows behind a wrong guess.
+            rows.for_each(drop);
+            if slot.cached < computed {
+                let known = slot::count(slot.cached);
+                forward.truncate(work.slot, known);
+                slot.cached = forward.reusable(work.slot, known) as usize;
+            }
+            event?;
             if let Some(kept) = slot.shift(context) {
                 forward.truncate(work.slot, slot::count(kept));
                 slot.cached = forward.reusable(work.slot, slot::count(kept)) as usize;
             }
-            Ok(event)
+            slot.next_event().unwrap_or(Err(Error::Finished))
         };
         work.iter().map(&mut take_one).collect()
     }
@@ -109,18 +139,22 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         for work in work {
             self.slots[work.slot].used = self.clock;
         }
-        let spans: Vec<_> = work
-            .iter()
-            .map(|work| {
-                let slot = &self.slots[work.slot];
-                Span {
-                    sequence: work.slot,
-                    position: slot::count(slot.cached),
-                    tokens: &slot.tokens[slot.cached..slot.cached + work.length],
-                    logits: work.logits,
-                }
-            })
-            .collect();
+        let tokens = work.iter().map(|work| {
+            let slot = &self.slots[work.slot];
+            let known = &slot.tokens[slot.cached..slot.cached + work.length];
+            match work.draft.as_slice() {
+                [] => Cow::Borrowed(known),
+                draft => Cow::Owned([known, draft].concat()),
+            }
+        });
+        let tokens: Vec<_> = tokens.collect();
+        let spans = work.iter().zip(&tokens).map(|(work, tokens)| Span {
+            sequence: work.slot,
+            position: slot::count(self.slots[work.slot].cached),
+            tokens,
+            logits: work.logits,
+        });
+        let spans: Vec<_> = spans.collect();
         let count: usize = work.iter().map(Work::rows).sum();
         let expected = match rows {
             Rows::Logits => {
@@ -162,6 +196,40 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
 }
 
 impl Slot {
+    /// Chooses the tokens behind those that were guessed, one after the other, as long as the last
+    /// one chosen is what was guessed at its place. What they bring waits. Answers how many guesses
+    /// were right.
+    fn check_draft<'r>(
+        &mut self,
+        draft: &[u32],
+        rows: &mut impl Iterator<Item = &'r mut [f32]>,
+        vocabulary: &impl Vocabulary,
+        context_tokens: usize,
+    ) -> usize {
+        let mut accepted = 0;
+        for (guess, row) in draft.iter().zip(rows) {
+            let ended = self.generation.as_ref().is_none_or(|it| it.ended.is_some());
+            if ended || self.tokens.last() != Some(guess) {
+                break;
+            }
+            if let Err(error) = self.choose(row, vocabulary, context_tokens) {
+                // What was chosen before comes first; then a later step tries again, as it would
+                // without guesses.
+                if let Some(generation) = &mut self.generation {
+                    generation.events.push_back(Err(error));
+                }
+                break;
+            }
+            accepted += 1;
+        }
+        if let Some(lookup) = self.generation.as_mut().and_then(|it| it.lookup.as_mut())
+            && !draft.is_empty()
+        {
+            lookup.learn(draft.len(), accepted);
+        }
+        accepted
+    }
+
     fn progress(&self, length: usize) -> Event {
         let Some(generation) = &self.generation else { return Event::Idle(0) };
         if generation.generated_tokens > 0 {

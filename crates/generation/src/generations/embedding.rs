@@ -39,8 +39,8 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
                 Pooling::Last => Logits::Last,
                 Pooling::Mean | Pooling::Cls => Logits::All,
             };
-            let work = Work { slot, length, logits };
-            self.compute(&[work], Rows::Vectors)?;
+            let work = Work::new(slot, length, logits);
+            self.compute(std::slice::from_ref(&work), Rows::Vectors)?;
             pool.push(&self.logits, work.rows());
             if length == missing {
                 // Those of an encoder are not cached.

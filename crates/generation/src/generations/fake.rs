@@ -37,6 +37,8 @@ pub(super) struct Seen {
     pub(super) cannot_copy: bool,
     /// Gives NaN for logits.
     pub(super) damaged: bool,
+    /// Logits depend on so many last tokens alone: answers repeat themselves.
+    pub(super) memory_tokens: Option<usize>,
     /// Keeps nothing of what it embeds.
     pub(super) is_encoder: bool,
 }
@@ -127,7 +129,10 @@ impl Forward for FakeForward {
                     Logits::All => true,
                 };
                 if wanted {
-                    logits.extend(logits_behind(&seen.caches[span.sequence]));
+                    let tokens = &seen.caches[span.sequence];
+                    let memory_tokens = seen.memory_tokens.unwrap_or(usize::MAX);
+                    let start = tokens.len().saturating_sub(memory_tokens);
+                    logits.extend(logits_behind(&tokens[start..]));
                 }
             }
             seen.computed_to[span.sequence] = seen.caches[span.sequence].len();

@@ -9,7 +9,7 @@ use crate::{Forward, Logits, Vocabulary};
 /// Most rows of logits that are held at once.
 const ROWS_MAX: usize = 64;
 /// Most logits that are held at once, in rows of a large vocabulary: 16 MiB.
-const LOGITS_MAX: usize = 4 << 20;
+pub(super) const LOGITS_MAX: usize = 4 << 20;
 
 impl<F: Forward, V: Vocabulary> Generations<F, V> {
     /// The logits behind the last of `tokens`, one for each token of the vocabulary. Uses a free
@@ -24,7 +24,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         self.slots[slot].tokens = tokens.to_vec();
         let result = loop {
             let work = self.next_work(slot);
-            if let Err(error) = self.compute(&[work], Rows::Logits) {
+            if let Err(error) = self.compute(std::slice::from_ref(&work), Rows::Logits) {
                 break Err(error);
             }
             self.slots[slot].cached += work.length;
@@ -59,7 +59,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         let mut scores = Vec::with_capacity(tokens.len() - 1);
         while self.slots[slot].missing() > 0 {
             let length = self.slots[slot].missing().min(rows_max).min(self.prefill_tokens);
-            self.compute(&[Work { slot, length, logits: Logits::All }], Rows::Logits)?;
+            self.compute(&[Work::new(slot, length, Logits::All)], Rows::Logits)?;
             self.slots[slot].cached += length;
             for row in self.logits.chunks_exact(vocabulary_tokens) {
                 let place = scores.len() + 1;

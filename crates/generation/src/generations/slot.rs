@@ -7,6 +7,7 @@ use trefoil_constraints::Constraint;
 use trefoil_contract::{Delta, Error, Event, FinishReason, Result, Usage};
 
 use super::GenerationId;
+use super::lookup::Lookup;
 use crate::answer::{CallIds, events};
 use crate::log_probabilities::LogProbabilities;
 use crate::{AnswerStream, Sampler, Vocabulary};
@@ -41,12 +42,14 @@ pub(super) struct Generation {
     /// First tokens that stay when the context shifts; without, a full one ends the answer.
     pub(super) keep_tokens: Option<usize>,
     pub(super) sampler: Sampler,
+    /// How the next tokens are guessed, if they are.
+    pub(super) lookup: Option<Lookup>,
     pub(super) log_probabilities: Option<LogProbabilities>,
     pub(super) constraint: Option<Constraint>,
     pub(super) answer: AnswerStream,
     pub(super) call_ids: CallIds,
-    /// Events of the last step that were not given out yet.
-    pub(super) events: VecDeque<Event>,
+    /// What the last batch brought and was not given out yet.
+    pub(super) events: VecDeque<Result<Event>>,
     /// Set with the last token.
     pub(super) ended: Option<FinishReason>,
 }
@@ -58,10 +61,13 @@ pub(super) fn count(tokens: usize) -> u32 {
 
 impl Generation {
     pub(super) fn usage(&self) -> Usage {
+        let guesses = self.lookup.as_ref();
         Usage {
             prompt_tokens: count(self.prompt_tokens),
             cached_tokens: count(self.reused_tokens),
             generated_tokens: count(self.generated_tokens),
+            drafted_tokens: count(guesses.map_or(0, |lookup| lookup.drafted_tokens)),
+            accepted_tokens: count(guesses.map_or(0, |lookup| lookup.accepted_tokens)),
         }
     }
 }
@@ -108,14 +114,19 @@ impl Slot {
         self.cached = 0;
     }
 
-    /// Chooses the next token from the logits behind all of `tokens`. Answers the first event that
-    /// it brings; others wait in the generation's `events`.
+    /// The next of the events that wait.
+    pub(super) fn next_event(&mut self) -> Option<Result<Event>> {
+        self.generation.as_mut()?.events.pop_front()
+    }
+
+    /// Chooses the next token from the logits behind all of `tokens`. The events that it brings wait
+    /// in the generation's `events`.
     pub(super) fn choose(
         &mut self,
         logits: &mut [f32],
         vocabulary: &impl Vocabulary,
         context_tokens: usize,
-    ) -> Result<Event> {
+    ) -> Result<()> {
         let generation = self.generation.as_mut().ok_or(Error::Finished)?;
         if let Some(log_probabilities) = &mut generation.log_probabilities {
             log_probabilities.keep(logits)?;
@@ -166,8 +177,9 @@ impl Slot {
             log_probabilities: log_probabilities.collect(),
         };
         let is_reasoning = generation.answer.is_reasoning();
-        generation.events = events(parts, computed, is_reasoning, generation.call_ids);
-        generation.events.pop_front().ok_or(Error::Finished)
+        let events = events(parts, computed, is_reasoning, generation.call_ids);
+        generation.events.extend(events.into_iter().map(Ok));
+        Ok(())
     }
 }
 

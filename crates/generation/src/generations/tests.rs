@@ -15,6 +15,7 @@ use super::{GenerationId, GenerationOptions, Generations};
 use crate::Vocabulary as _;
 
 mod choices;
+mod lookup;
 mod shift;
 
 type Fake = Generations<FakeForward, FakeVocabulary>;
@@ -282,7 +283,7 @@ fn prompts_come_in_chunks_and_then_one_token_a_step() {
             }
             Event::Delta(delta) => format!("delta {} {}", delta.choice, delta.tokens.len()),
             Event::Done(done) => {
-                let usage = Usage { prompt_tokens: 10, cached_tokens: 0, generated_tokens: 2 };
+                let usage = Usage { prompt_tokens: 10, generated_tokens: 2, ..Usage::default() };
                 assert_eq!(done, Done { choice: 3, reason: FinishReason::Length, usage });
                 "done".into()
             }

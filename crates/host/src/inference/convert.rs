@@ -155,6 +155,8 @@ pub(super) fn event(event: wit::Event) -> own::Event {
                 prompt_tokens: done.usage.prompt_tokens,
                 cached_tokens: done.usage.cached_tokens,
                 generated_tokens: done.usage.generated_tokens,
+                drafted_tokens: done.usage.drafted_tokens,
+                accepted_tokens: done.usage.accepted_tokens,
             },
         }),
         wit::Event::Idle(choice) => own::Event::Idle(choice),

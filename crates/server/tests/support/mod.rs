@@ -147,6 +147,7 @@ impl Backend for Counting {
                         prompt_tokens: running.prompt_tokens,
                         cached_tokens: 1,
                         generated_tokens: running.said,
+                        ..Usage::default()
                     };
                     return Ok(Event::Done(Done {
                         choice: 0,

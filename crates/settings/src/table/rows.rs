@@ -174,6 +174,24 @@ pub static TABLE: &[Key] = &[
          context. Models attend to the very first ones whatever these are.",
     ),
     row(
+        "lookup-tokens",
+        Scope::Request,
+        None,
+        integer!(request.lookup_tokens, 0, 64, u32),
+        "Tokens that one step guesses at most: those that followed where the end of the text occurred \
+         before (prompt lookup). One batch computes them all, and those are kept that would have been \
+         chosen anyway, so the answer stays the same. For answers that repeat their prompt. 0 guesses \
+         none.",
+    ),
+    row(
+        "lookup-ngram",
+        Scope::Request,
+        None,
+        integer!(request.lookup_ngram, 1, 16, u32),
+        "Tokens at the end of the text that must have occurred before, for `lookup-tokens`. After a \
+         wrong guess more are asked for.",
+    ),
+    row(
         "temperature",
         Scope::Request,
         Some("general.sampling.temp"),
