@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 use bindings::exports::trefoil::llm::inference as wit;
 use bindings::exports::trefoil::llm::worker;
-use trefoil_contract::{self as contract, Setting, Value};
+use trefoil_contract::{Setting, Value};
 use trefoil_engine as engine;
 use wit::{Error, Event};
 
@@ -31,8 +31,8 @@ struct Component;
 impl wit::Guest for Component {
     type Model = Model;
     type Request = Request;
-    type Snapshot = Never;
-    type Restoration = Never;
+    type Snapshot = Snapshot;
+    type Restoration = Restoration;
     type Generation = Generation;
 
     fn configure(settings: Vec<wit::Setting>) -> Result<(), Error> {
@@ -187,34 +187,41 @@ impl wit::GuestGeneration for Generation {
     }
 
     fn snapshot(&self) -> Result<wit::Snapshot, Error> {
-        Err(contract::Error::unsupported("snapshots").into())
+        Ok(wit::Snapshot::new(Snapshot(self.0.snapshot()?)))
+    }
+
+    fn fork(&self) -> Result<wit::Request, Error> {
+        Ok(wit::Request::new(Request(RefCell::new(self.0.fork()?))))
     }
 }
 
-/// Stands for resources of which this engine makes none.
-enum Never {}
+struct Snapshot(engine::Snapshot);
 
-impl wit::GuestSnapshot for Never {
+impl wit::GuestSnapshot for Snapshot {
     fn size(&self) -> u64 {
-        match *self {}
+        self.0.size()
     }
 
-    fn read(&self, _offset: u64, _length: u32) -> Result<Vec<u8>, Error> {
-        match *self {}
+    fn read(&self, offset: u64, length: u32) -> Result<Vec<u8>, Error> {
+        Ok(self.0.read(offset, length)?)
     }
 }
 
-impl wit::GuestRestoration for Never {
-    fn begin(_model: wit::ModelBorrow<'_>, _size: u64) -> Result<wit::Restoration, Error> {
-        Err(contract::Error::unsupported("snapshots").into())
+struct Restoration(engine::Restoration);
+
+impl wit::GuestRestoration for Restoration {
+    fn begin(model: wit::ModelBorrow<'_>, size: u64) -> Result<wit::Restoration, Error> {
+        let model = Rc::clone(&model.get::<Model>().0);
+        Ok(wit::Restoration::new(Restoration(engine::Restoration::begin(model, size)?)))
     }
 
-    fn write(&self, _bytes: Vec<u8>) -> Result<(), Error> {
-        match *self {}
+    fn write(&self, bytes: Vec<u8>) -> Result<(), Error> {
+        Ok(self.0.write(&bytes)?)
     }
 
-    fn finish(_restoration: wit::Restoration) -> Result<wit::Request, Error> {
-        Err(contract::Error::unsupported("snapshots").into())
+    fn finish(restoration: wit::Restoration) -> Result<wit::Request, Error> {
+        let request = restoration.into_inner::<Restoration>().0.finish()?;
+        Ok(wit::Request::new(Request(RefCell::new(request))))
     }
 }
 

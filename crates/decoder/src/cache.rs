@@ -153,6 +153,74 @@ impl Cache {
         Ok(())
     }
 
+    /// The first token that blocks with a sliding window hold of a sequence.
+    pub(crate) fn first(&self, sequence: usize) -> usize {
+        self.sequences.get(sequence).map_or(0, |sequence| sequence.first)
+    }
+
+    /// Whether a sequence of so many tokens can go on where blocks with a sliding window hold those
+    /// from `first` on.
+    pub(crate) fn can_hold(&self, first: usize, tokens: usize) -> bool {
+        let has_windows = self.has_window.contains(&true);
+        let reaches = has_windows && self.reached_from(tokens) >= first && first <= tokens;
+        first == 0 || (reaches && first.is_multiple_of(PAGE_TOKENS))
+    }
+
+    /// Makes a sequence one of so many tokens, whose pages hold nothing yet: see
+    /// [`can_hold`](Cache::can_hold).
+    ///
+    /// # Errors
+    /// `out-of-memory`; the sequence is empty then.
+    pub(crate) fn make_room(&mut self, sequence: usize, first: usize, tokens: usize) -> Result<()> {
+        self.truncate(sequence, 0);
+        let made = self.use_sequence(sequence).and_then(|()| {
+            let count = self.groups.len().max(1);
+            let heads = self.sequences[sequence].heads.chunks_exact_mut(count);
+            for (has_window, heads) in self.has_window.iter().zip(heads) {
+                let first = if *has_window { first } else { 0 };
+                for head in heads {
+                    let made = head.make_room(first, tokens);
+                    made.map_err(|OutOfMemory(bytes)| out_of_memory(bytes as u64))?;
+                }
+            }
+            Ok(())
+        });
+        match made {
+            Ok(()) => {
+                self.tokens[sequence] = tokens as u32;
+                self.sequences[sequence].first = first;
+            }
+            Err(_) => self.sequences[sequence] = Sequence::default(),
+        }
+        made
+    }
+
+    /// Number of a block's pages for each KV head.
+    pub(crate) fn pages(&self, block: usize, first: usize, tokens: usize) -> usize {
+        let first = if self.has_window[block] { first } else { 0 };
+        (tokens - first).div_ceil(PAGE_TOKENS)
+    }
+
+    /// A KV head that this instance holds, by its number among these.
+    pub(crate) fn head(
+        &mut self,
+        sequence: usize,
+        block: usize,
+        head: usize,
+    ) -> Option<&mut HeadCache> {
+        self.sequences[sequence].heads.get_mut(block * self.groups.len() + head)
+    }
+
+    /// Bytes of a page of a KV head.
+    pub(crate) fn page_bytes(&self) -> usize {
+        HeadCache::bytes_of(self.head_length, self.cache_type, 1) as usize
+    }
+
+    /// How keys and values are stored.
+    pub(crate) fn cache_type(&self) -> CacheType {
+        self.cache_type
+    }
+
     /// One block of a sequence.
     pub(crate) fn layer(&mut self, sequence: usize, block: usize) -> Layer<'_> {
         let count = self.groups.len();

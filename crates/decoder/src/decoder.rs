@@ -1,7 +1,7 @@
 //! The decoder, which encodes as well: weights, KV cache, and the order of the computation.
 
 use trefoil_contract::{Error, Result};
-use trefoil_generation::{Forward, Span};
+use trefoil_generation::{Forward, SavedCache, Span};
 use trefoil_gguf::{Gguf, Source};
 use trefoil_kernels::{CacheType, add, soft_cap};
 
@@ -41,14 +41,14 @@ pub struct Options {
 /// A model that is loaded, with its KV cache; the whole of it, or what one of several instances
 /// holds.
 pub struct Decoder<E = Alone> {
-    config: Config,
+    pub(crate) config: Config,
     context_tokens: u32,
-    partition: Partition,
-    peers: Peers<E>,
+    pub(crate) partition: Partition,
+    pub(crate) peers: Peers<E>,
     weights: Weights,
     rope: Rope,
     local_rope: Option<Rope>,
-    cache: Cache,
+    pub(crate) cache: Cache,
     /// What an encoder has in place of the cache.
     encoding: Option<Encoding>,
     scratch: Scratch,
@@ -139,6 +139,24 @@ impl<E: Exchange> Decoder<E> {
     /// Bytes of the KV cache in memory, or what an encoder has in its place.
     pub fn cache_bytes(&self) -> u64 {
         self.cache.bytes() + self.encoding.as_ref().map_or(0, Encoding::bytes)
+    }
+
+    /// Whether the angles of positions are those of a long context.
+    pub(crate) fn has_long_factors(&self) -> bool {
+        let (name, factors) = rope_factors(&self.config, &self.weights, self.context_tokens);
+        name == tensor::ROPE_FACTORS_LONG && !factors.is_empty()
+    }
+
+    /// # Errors
+    /// `unsupported` for an encoder.
+    pub(crate) fn check_decodes(&self) -> Result<()> {
+        if !self.is_encoder() {
+            return Ok(());
+        }
+        Err(Error::unsupported(format_args!(
+            "logits of architecture `{}`, an encoder; use `embed`",
+            self.config.architecture.name
+        )))
     }
 
     /// A batch that was checked. On errors, which all instances have then, the cache may hold parts
@@ -341,13 +359,7 @@ impl<E: Exchange> Forward for Decoder<E> {
     }
 
     fn forward(&mut self, batch: &[Span<'_>], logits: &mut Vec<f32>) -> Result<()> {
-        if self.is_encoder() {
-            logits.clear();
-            return Err(Error::unsupported(format_args!(
-                "logits of architecture `{}`, an encoder; use `embed`",
-                self.config.architecture.name
-            )));
-        }
+        self.check_decodes().inspect_err(|_| logits.clear())?;
         self.run(batch, Head::Logits, logits)
     }
 
@@ -371,5 +383,23 @@ impl<E: Exchange> Forward for Decoder<E> {
         let copied = self.cache.copy(from, to);
         // What one instance cannot hold, all have to give up.
         self.peers.agree(copied).inspect_err(|_| self.cache.truncate(to, 0))
+    }
+
+    fn saved(&self, sequence: usize) -> Result<SavedCache> {
+        self.describe(sequence)
+    }
+
+    fn save_page(&mut self, sequence: usize, page: u64, bytes: &mut Vec<u8>) -> Result<()> {
+        self.page(sequence, page, bytes)
+    }
+
+    fn restore(&mut self, sequence: usize, saved: &SavedCache) -> Result<()> {
+        self.cache.truncate(sequence, 0);
+        self.check_saved(sequence, saved)?;
+        self.make_room(sequence, saved.first, saved.tokens)
+    }
+
+    fn restore_page(&mut self, sequence: usize, page: u64, bytes: &[u8]) -> Result<()> {
+        self.put_page(sequence, page, bytes)
     }
 }

@@ -23,6 +23,7 @@ mod partition;
 mod pass;
 mod peers;
 mod rope;
+mod saved;
 mod scratch;
 mod sizing;
 mod tensor;

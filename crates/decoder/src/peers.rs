@@ -119,6 +119,21 @@ impl<E: Exchange> Peers<E> {
         Ok(())
     }
 
+    /// Gives rank 0 the bytes of the instance `owner`; elsewhere they are scratch.
+    ///
+    /// # Errors
+    /// Those of the exchange.
+    pub(crate) fn bytes_of(&self, owner: usize, bytes: &mut Vec<u8>) -> Result<()> {
+        match &self.exchange {
+            Some(exchange) if owner > 0 => {
+                let own = if exchange.rank() == owner { bytes.as_slice() } else { &[] };
+                *bytes = exchange.gather(own)?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Fills `rows`, of `width` each, with rows of a matrix whose rows are shared: `indices` says
     /// which, `read` gives one by its place in the own range.
     ///

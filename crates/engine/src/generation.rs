@@ -5,7 +5,8 @@ use std::rc::Rc;
 use trefoil_contract::{Error, Event, Result};
 use trefoil_generation::GenerationId;
 
-use crate::Model;
+use crate::snapshot::Continuation;
+use crate::{Model, Request, Snapshot};
 
 /// The answers to a request, under way. Dropping it cancels them.
 pub struct Generation {
@@ -17,13 +18,17 @@ pub struct Generation {
 struct State {
     /// Answers that have not ended, by choice.
     open: Vec<GenerationId>,
+    /// How many there were.
+    choices: usize,
     /// What the last step brought and nobody has taken yet.
     brought: VecDeque<Result<Event>>,
 }
 
 impl Generation {
     pub(crate) fn new(model: Rc<Model>, choices: Vec<GenerationId>) -> Generation {
-        Generation { model, state: RefCell::new(State { open: choices, brought: VecDeque::new() }) }
+        let count = choices.len();
+        let state = State { open: choices, choices: count, brought: VecDeque::new() };
+        Generation { model, state: RefCell::new(state) }
     }
 
     /// What the last step brought for the next choice; without any, one step of this generation
@@ -33,6 +38,43 @@ impl Generation {
     /// [`Error::Finished`] after the end; what the forward pass reports.
     pub fn next(&self) -> Result<Event> {
         advance(&[self]).pop().unwrap_or(Err(Error::Finished))
+    }
+
+    /// Saves the state. It has to be read before the next step.
+    ///
+    /// # Errors
+    /// [`Error::Finished`]; [`Error::Unsupported`] for several choices; what the model component
+    /// reports.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let id = self.only("a snapshot")?;
+        let identity = self.model.identity()?;
+        let state = self.model.generations.borrow().snapshot(id, identity)?;
+        Ok(Snapshot::new(Rc::clone(&self.model), state))
+    }
+
+    /// A request that goes on from the state, with a copy of what is cached, and holds a place for
+    /// that.
+    ///
+    /// # Errors
+    /// [`Error::Finished`]; [`Error::Unsupported`] for several choices; [`Error::Busy`];
+    /// [`Error::OutOfMemory`].
+    pub fn fork(&self) -> Result<Request> {
+        let id = self.only("a second course")?;
+        let (saved, slot) = self.model.generations.borrow_mut().fork(id)?;
+        Ok(Request::going_on(Continuation::new(Rc::clone(&self.model), saved, slot)))
+    }
+
+    /// The answer, of which there may be only one.
+    fn only(&self, what: &str) -> Result<GenerationId> {
+        let state = self.state.borrow();
+        let id = state.open.first().copied().ok_or(Error::Finished)?;
+        if state.choices > 1 {
+            return Err(Error::unsupported(format_args!(
+                "{what} of {} answers at once; ask for one answer (`set-choices`)",
+                state.choices
+            )));
+        }
+        Ok(id)
     }
 }
 

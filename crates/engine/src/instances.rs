@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use trefoil_contract::{Error, Result};
 use trefoil_decoder::{Decoder, Exchange, Options, agree};
-use trefoil_generation::{Forward, Span};
+use trefoil_generation::{Forward, SavedCache, Span};
 use trefoil_gguf::{Gguf, Source};
 
 use crate::adapters::{Adapters, Choice};
-use crate::step::{Batch, Step};
+use crate::step::{self, Batch, Step};
 use crate::{Imports, PartSource};
 
 /// The collective as the decoder sees it.
@@ -160,6 +160,37 @@ impl Forward for Leader {
         }
         self.decoder.copy(from, to)
     }
+
+    fn saved(&self, sequence: usize) -> Result<SavedCache> {
+        self.decoder.saved(sequence)
+    }
+
+    fn save_page(&mut self, sequence: usize, page: u64, bytes: &mut Vec<u8>) -> Result<()> {
+        if let Some(followers) = &self.followers {
+            let (model, sequence) = (followers.model, sequence as u32);
+            followers.make(&Step::SavePage { model, sequence, page })?;
+        }
+        self.decoder.save_page(sequence, page, bytes)
+    }
+
+    fn restore(&mut self, sequence: usize, saved: &SavedCache) -> Result<()> {
+        self.truncate(sequence, 0);
+        self.decoder.check_saved(sequence, saved)?;
+        let SavedCache { first, tokens, .. } = *saved;
+        if let Some(followers) = &self.followers {
+            let (model, sequence) = (followers.model, sequence as u32);
+            followers.make(&Step::Restore { model, sequence, first, tokens })?;
+        }
+        self.decoder.make_room(sequence, first, tokens)
+    }
+
+    fn restore_page(&mut self, sequence: usize, page: u64, bytes: &[u8]) -> Result<()> {
+        if let Some(followers) = &self.followers {
+            let (model, sequence, words) = (followers.model, sequence as u32, step::words(bytes));
+            followers.make(&Step::RestorePage { model, sequence, page, words })?;
+        }
+        self.decoder.restore_page(sequence, page, bytes)
+    }
 }
 
 /// Makes the steps of rank 0 until that ends.
@@ -177,7 +208,7 @@ pub(crate) fn serve(imports: &Rc<dyn Imports>) -> Result<()> {
     // Logits or vectors, which rank 0 has as well.
     let mut rows = Vec::new();
     loop {
-        let bytes = imports.broadcast(&[])?;
+        let mut bytes = imports.broadcast(&[])?;
         if bytes.is_empty() {
             return Ok(());
         }
@@ -201,6 +232,20 @@ pub(crate) fn serve(imports: &Rc<dyn Imports>) -> Result<()> {
             Step::Copy { model, from, to } => {
                 // As above.
                 let _ = find(&mut models, model)?.copy(from as usize, to as usize);
+            }
+            Step::SavePage { model, sequence, page } => {
+                // As above.
+                let _ = find(&mut models, model)?.save_page(sequence as usize, page, &mut bytes);
+            }
+            Step::Restore { model, sequence, first, tokens } => {
+                // As above.
+                let _ = find(&mut models, model)?.make_room(sequence as usize, first, tokens);
+            }
+            Step::RestorePage { model, sequence, page, words } => {
+                bytes.clear();
+                bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+                // As above.
+                let _ = find(&mut models, model)?.restore_page(sequence as usize, page, &bytes);
             }
             Step::Close { model } => {
                 models.remove(&model);

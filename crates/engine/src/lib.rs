@@ -2,7 +2,8 @@
 //! contract, and what tests drive natively.
 //!
 //! [`Engine`] opens models through [`Imports`]; [`Model`] answers questions about text and
-//! tokens; [`Request`] becomes a [`Generation`]; [`advance`] steps many of them in one batch.
+//! tokens; [`Request`] becomes a [`Generation`]; [`advance`] steps many of them in one batch. A
+//! generation becomes a [`Snapshot`], and through a [`Restoration`] a [`Request`] again.
 //!
 //! Where several instances compute one model, all of this happens at rank 0; the others run
 //! [`Engine::serve`].
@@ -11,11 +12,13 @@
 
 mod adapters;
 mod generation;
+mod identity;
 mod imports;
 mod instances;
 mod model;
 mod prompt;
 mod request;
+mod snapshot;
 mod step;
 
 use std::cell::{Cell, RefCell};
@@ -29,6 +32,7 @@ pub use imports::{Imports, PartSource};
 pub use model::Model;
 use model::Origin;
 pub use request::Request;
+pub use snapshot::{Restoration, Snapshot};
 
 /// Prefix of the settings that only this family of engines understands.
 pub const SETTINGS_PREFIX: &str = "cpu.";

@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use trefoil_contract::{
@@ -11,9 +11,9 @@ use trefoil_gguf::{Gguf, Metadata, SPLIT_COUNT_KEY, Source, Tensor};
 use trefoil_settings::{RequestSettings, Scope, Settings, TABLE};
 use trefoil_tokenizer::Tokenizer;
 
-use crate::adapters::{Adapters, chosen};
+use crate::adapters::{Adapters, Choice, chosen};
 use crate::instances::{Leader, Opening};
-use crate::{Imports, SETTINGS_PREFIX};
+use crate::{Imports, PartSource, SETTINGS_PREFIX, identity};
 
 /// A loaded model.
 pub struct Model {
@@ -28,6 +28,10 @@ pub struct Model {
     /// Defaults of its requests.
     pub(crate) settings: Settings,
     pub(crate) generations: RefCell<Generations<Leader, Rc<Tokenizer>>>,
+    /// Its file, and its adapters with their scales.
+    files: Vec<(Part, PartSource, f32)>,
+    /// What its snapshots belong to, once it was asked for.
+    identity: OnceCell<Vec<(&'static str, String)>>,
 }
 
 /// Where a model comes from.
@@ -90,6 +94,14 @@ impl Model {
         let prefill_tokens = settings.model.prefill_tokens;
         let choices = chosen(origin.parts, &settings.model.adapters)?;
         let adapters = Adapters::open(origin.imports, origin.parts, &choices)?;
+        let files = std::iter::once(Choice { part: origin.index, scale: 1.0 });
+        let files =
+            files.chain(choices.iter().copied()).filter_map(|Choice { part: index, scale }| {
+                let part = origin.parts.get(index as usize)?.clone();
+                let source = PartSource::new(Rc::clone(origin.imports), index, &part);
+                Some((part, source, scale))
+            });
+        let files = files.collect();
         let free_bytes: Vec<_> = origin
             .free_bytes
             .iter()
@@ -141,6 +153,8 @@ impl Model {
             pooling,
             settings,
             generations,
+            files,
+            identity: OnceCell::new(),
         })
     }
 
@@ -269,6 +283,29 @@ impl Model {
             ))
         })?;
         self.generations.borrow_mut().embed(tokens, pooling)
+    }
+
+    /// What its snapshots belong to: they go on only where all of that is the same.
+    ///
+    /// # Errors
+    /// What the model component reports.
+    pub(crate) fn identity(&self) -> Result<&[(&'static str, String)]> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(identity);
+        }
+        let mut digests = Vec::new();
+        for (part, source, scale) in &self.files {
+            digests.push(match identity::digest(part, source)? {
+                digest if *scale == 1.0 => digest,
+                digest => format!("{digest} times {scale}"),
+            });
+        }
+        let identity = vec![
+            ("engine", self.info.engine.clone()),
+            ("model", digests.remove(0)),
+            ("choice of adapters", digests.join(", ")),
+        ];
+        Ok(self.identity.get_or_init(|| identity))
     }
 
     /// # Errors

@@ -1,32 +1,49 @@
 use std::rc::Rc;
 
-use trefoil_contract::{Prompt, ResponseFormat, Result, Setting, ToolChoice, Value};
+use trefoil_contract::{Error, Prompt, ResponseFormat, Result, Setting, ToolChoice, Value};
 use trefoil_generation::GenerationOptions;
-use trefoil_settings::Scope;
+use trefoil_settings::{Scope, Settings};
 
 use crate::prompt::PreparedPrompt;
+use crate::snapshot::Continuation;
 use crate::{Generation, Model, SETTINGS_PREFIX};
 
 /// A request under construction: setters record, [`Request::start`] reports.
 pub struct Request {
     model: Rc<Model>,
-    prompt: Prompt,
+    origin: Origin,
     settings: Vec<Setting>,
-    logit_bias: Vec<(u32, f32)>,
+    logit_bias: Option<Vec<(u32, f32)>>,
     log_probabilities: Option<u32>,
     choices: u32,
     response_format: ResponseFormat,
     tool_choice: ToolChoice,
 }
 
+/// What an answer goes on from.
+enum Origin {
+    Prompt(Prompt),
+    Saved(Box<Continuation>),
+}
+
 impl Request {
     /// Begins a request.
     pub fn new(model: Rc<Model>, prompt: Prompt) -> Request {
+        Request::from(model, Origin::Prompt(prompt))
+    }
+
+    /// Begins a request that goes on with a generation as it was. What is set from now on holds in
+    /// place of what was set for that; a seed begins new random numbers.
+    pub(crate) fn going_on(continuation: Continuation) -> Request {
+        Request::from(Rc::clone(&continuation.model), Origin::Saved(Box::new(continuation)))
+    }
+
+    fn from(model: Rc<Model>, origin: Origin) -> Request {
         Request {
             model,
-            prompt,
+            origin,
             settings: Vec::new(),
-            logit_bias: Vec::new(),
+            logit_bias: None,
             log_probabilities: None,
             choices: 1,
             response_format: ResponseFormat::Text,
@@ -50,7 +67,7 @@ impl Request {
 
     /// Added to the logits of single tokens.
     pub fn set_logit_bias(&mut self, biases: Vec<(u32, f32)>) {
-        self.logit_bias = biases;
+        self.logit_bias = Some(biases);
     }
 
     /// Reports log probabilities: of the chosen token and so many likeliest.
@@ -77,21 +94,29 @@ impl Request {
     ///
     /// # Errors
     /// What the setters recorded and the model refuses, an encoder everything;
-    /// [`Error::ContextOverflow`];
-    /// [`Error::Busy`]; [`Error::Template`].
+    /// [`Error::ContextOverflow`]; [`Error::Busy`]; [`Error::Template`]. An answer that goes on refuses
+    /// choices, a response format and a tool choice.
     pub fn start(self) -> Result<Generation> {
         self.model.check_generates()?;
+        match self.origin {
+            Origin::Prompt(_) => self.begin(),
+            Origin::Saved(_) => self.go_on(),
+        }
+    }
+
+    fn begin(self) -> Result<Generation> {
+        let Origin::Prompt(prompt) = self.origin else { return Err(Error::Finished) };
         let mut settings = self.model.settings.clone();
         settings.apply(&self.settings, Scope::Request, SETTINGS_PREFIX)?;
         let PreparedPrompt { tokens, answer, response_format } = PreparedPrompt::new(
             &self.model,
-            self.prompt,
+            prompt,
             &settings.request,
             &self.tool_choice,
             self.response_format,
         )?;
         let options = GenerationOptions {
-            logit_bias: self.logit_bias,
+            logit_bias: self.logit_bias.unwrap_or_default(),
             choice: 0,
             log_probabilities: self.log_probabilities,
             response_format,
@@ -104,5 +129,32 @@ impl Request {
             self.choices,
         )?;
         Ok(Generation::new(self.model, ids))
+    }
+
+    fn go_on(self) -> Result<Generation> {
+        let Origin::Saved(mut continuation) = self.origin else { return Err(Error::Finished) };
+        let keeps_form =
+            self.response_format == ResponseFormat::Text && self.tool_choice == ToolChoice::Auto;
+        if self.choices != 1 || !keeps_form {
+            return Err(Error::InvalidArgument(
+                "an answer that goes on is one, and keeps its form: leave out choices, response \
+                 format and tool choice"
+                    .into(),
+            ));
+        }
+        let saved = &mut continuation.saved;
+        let request = saved.settings().clone();
+        let mut settings = Settings { request, ..self.model.settings.clone() };
+        settings.apply(&self.settings, Scope::Request, SETTINGS_PREFIX)?;
+        let reseeds = self.settings.iter().any(|setting| setting.key == "seed");
+        saved.set_settings(settings.request, reseeds);
+        if let Some(bias) = self.logit_bias {
+            saved.set_logit_bias(bias);
+        }
+        if let Some(top) = self.log_probabilities {
+            saved.set_log_probabilities(top);
+        }
+        let id = continuation.resume()?;
+        Ok(Generation::new(self.model, vec![id]))
     }
 }

@@ -20,6 +20,12 @@ pub(crate) enum Step {
     Truncate { model: u32, sequence: u32, tokens: u32 },
     /// Copy what is cached of a sequence to another one.
     Copy { model: u32, from: u32, to: u32 },
+    /// Give rank 0 a page of what is cached of a sequence.
+    SavePage { model: u32, sequence: u32, page: u64 },
+    /// Make room for a sequence that is to be restored.
+    Restore { model: u32, sequence: u32, first: u32, tokens: u32 },
+    /// Put back a page of it.
+    RestorePage { model: u32, sequence: u32, page: u64, words: Vec<u32> },
     /// Free a model.
     Close { model: u32 },
 }
@@ -30,6 +36,9 @@ const TRUNCATE: u32 = 3;
 const CLOSE: u32 = 4;
 const EMBED: u32 = 5;
 const COPY: u32 = 6;
+const SAVE_PAGE: u32 = 7;
+const RESTORE: u32 = 8;
+const RESTORE_PAGE: u32 = 9;
 
 /// Spans as words: sequence, position, which logits, number of tokens, tokens.
 #[derive(Debug, Default, PartialEq)]
@@ -104,6 +113,15 @@ impl Step {
                 (&[TRUNCATE, *model, *sequence, *tokens], &[])
             }
             Step::Copy { model, from, to } => (&[COPY, *model, *from, *to], &[]),
+            Step::SavePage { model, sequence, page } => {
+                (&[SAVE_PAGE, *model, *sequence, *page as u32, (*page >> 32) as u32], &[])
+            }
+            Step::Restore { model, sequence, first, tokens } => {
+                (&[RESTORE, *model, *sequence, *first, *tokens], &[])
+            }
+            Step::RestorePage { model, sequence, page, words } => {
+                (&[RESTORE_PAGE, *model, *sequence, *page as u32, (*page >> 32) as u32], words)
+            }
             Step::Close { model } => (&[CLOSE, *model], &[]),
         };
         head.iter().chain(rest).flat_map(|word| word.to_le_bytes()).collect()
@@ -147,10 +165,25 @@ impl Step {
             [EMBED, model, ref batch @ ..] => Step::Embed { model, batch: Batch(batch.to_vec()) },
             [TRUNCATE, model, sequence, tokens] => Step::Truncate { model, sequence, tokens },
             [COPY, model, from, to] => Step::Copy { model, from, to },
+            [SAVE_PAGE, model, sequence, low, high] => {
+                Step::SavePage { model, sequence, page: u64::from(high) << 32 | u64::from(low) }
+            }
+            [RESTORE, model, sequence, first, tokens] => {
+                Step::Restore { model, sequence, first, tokens }
+            }
+            [RESTORE_PAGE, model, sequence, low, high, ref words @ ..] => {
+                let page = u64::from(high) << 32 | u64::from(low);
+                Step::RestorePage { model, sequence, page, words: words.to_vec() }
+            }
             [CLOSE, model] => Step::Close { model },
             _ => return Err(malformed()),
         })
     }
+}
+
+/// Bytes of a page as words, of which they are always some.
+pub(crate) fn words(bytes: &[u8]) -> Vec<u32> {
+    bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
 fn malformed() -> Error {
@@ -179,6 +212,9 @@ mod tests {
             Step::Embed { model: 5, batch: Batch::new(&spans) },
             Step::Truncate { model: 6, sequence: 7, tokens: 8 },
             Step::Copy { model: 6, from: 7, to: 0 },
+            Step::SavePage { model: 6, sequence: 7, page: u64::MAX - 1 },
+            Step::Restore { model: 6, sequence: 7, first: 8, tokens: 9 },
+            Step::RestorePage { model: 6, sequence: 7, page: 1 << 40, words: vec![3, 4] },
             Step::Close { model: 9 },
             Step::Open {
                 model: 1,
@@ -211,6 +247,9 @@ mod tests {
                 if let Ok(Step::Forward { batch, .. } | Step::Embed { batch, .. }) = decoded {
                     // Cut between two spans it is a shorter batch, elsewhere none.
                     let _ = batch.spans();
+                } else if let Ok(Step::RestorePage { words, .. }) = decoded {
+                    // Of another length than pages have, which the decoder refuses.
+                    assert!(words.len() < 2);
                 } else {
                     assert!(Step::decode(&bytes[..end]).is_err(), "{end} bytes of {step:?}");
                 }

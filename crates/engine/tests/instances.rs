@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use trefoil_contract::{Error, Event, Part, Prompt, Result, Role, Setting, Value};
-use trefoil_engine::{Engine, Imports, Model, Request, advance};
+use trefoil_engine::{Engine, Generation, Imports, Model, Request, Restoration, advance};
 use trefoil_fixtures::{Meeting, TinyLlama, tiny_llama};
 use trefoil_gguf::TensorType;
 
@@ -227,6 +227,57 @@ fn guesses_change_no_token_with_any_number_of_instances() {
             assert!(served.iter().all(|(served, _)| *served == Ok(())), "{served:?}");
         }
     }
+}
+
+#[test]
+fn an_answer_goes_on_in_any_number_of_instances() {
+    let begin = |engine: &Engine| {
+        let model = engine.open(None).expect("opens");
+        let mut request = Request::new(Rc::clone(&model), Prompt::Text([b'a'; 70].to_vec()));
+        request.set(integer("max-tokens", 30));
+        let generation = request.start().expect("starts");
+        (0..9).for_each(|_| drop(generation.next().expect("steps")));
+        let snapshot = generation.snapshot().expect("a snapshot");
+        let bytes = snapshot.read(0, 1 << 20).expect("bytes");
+        assert_eq!(bytes.len() as u64, snapshot.size());
+        let fork = generation.fork().expect("a place").start().expect("starts");
+        let events = rest(&generation);
+        assert_eq!(rest(&fork), events);
+        (bytes, events)
+    };
+    let models = [tiny("a", 1)];
+    let (bytes, expected) = together(&models, 1, None, begin).0;
+    for size in [1, 3, 5] {
+        let (found, served) = together(&models, size, None, begin);
+        assert!(found.0 == bytes && found.1 == expected, "{size} instances");
+        assert!(served.iter().all(|(served, _)| *served == Ok(())), "{served:?}");
+        let (found, served) = together(&models, size, None, |engine| {
+            let model = engine.open(None).expect("opens");
+            answer(&model, "others have been here");
+            let begin = || Restoration::begin(Rc::clone(&model), bytes.len() as u64);
+            // One that is damaged, one that is given up, and one that goes on.
+            let mut damaged = bytes.clone();
+            *damaged.last_mut().expect("a digest") ^= 1;
+            let restoration = begin().expect("begins");
+            restoration.write(&damaged).expect("pages");
+            assert!(matches!(restoration.finish(), Err(Error::InvalidArgument(_))));
+            begin().expect("begins").write(&bytes[..bytes.len() / 2]).expect("pages");
+            let restoration = begin().expect("begins");
+            bytes.chunks(999).for_each(|piece| restoration.write(piece).expect("good"));
+            rest(&restoration.finish().expect("whole").start().expect("starts"))
+        });
+        assert!(found == expected, "{size} instances");
+        assert!(served.iter().all(|(served, _)| *served == Ok(())), "{served:?}");
+    }
+}
+
+/// All events that are left.
+fn rest(generation: &Generation) -> Vec<Event> {
+    let mut events = Vec::new();
+    while let Ok(event) = generation.next() {
+        events.push(event);
+    }
+    events
 }
 
 #[test]

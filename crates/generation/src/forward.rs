@@ -26,6 +26,21 @@ pub struct Span<'a> {
     pub logits: Logits,
 }
 
+/// What is cached of a sequence, as something that can be saved: pages of bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedCache {
+    /// How keys and values lie in pages, for people too. One form cannot be restored as another.
+    pub form: String,
+    /// Tokens that are cached.
+    pub tokens: u32,
+    /// The first token that is still cached everywhere: sliding windows give up those before.
+    pub first: u32,
+    /// Number of pages.
+    pub pages: u64,
+    /// Bytes of a page.
+    pub page_bytes: u32,
+}
+
 /// The forward pass of a model with its KV cache: all that differs between engines.
 pub trait Forward {
     /// Size of the vocabulary: the length of a row of logits.
@@ -78,6 +93,44 @@ pub trait Forward {
     fn copy(&mut self, _from: usize, _to: usize) -> Result<()> {
         Err(Error::unsupported("copying a sequence"))
     }
+
+    /// What is cached of a sequence.
+    ///
+    /// # Errors
+    /// `unsupported` unless an engine says otherwise.
+    fn saved(&self, _sequence: usize) -> Result<SavedCache> {
+        Err(Error::unsupported("saving a sequence"))
+    }
+
+    /// Replaces `bytes` by a page of what is cached of a sequence.
+    ///
+    /// # Errors
+    /// `invalid-argument` for a page that [`saved`](Forward::saved) does not count; `unsupported`
+    /// unless an engine says otherwise.
+    fn save_page(&mut self, _sequence: usize, _page: u64, _bytes: &mut Vec<u8>) -> Result<()> {
+        Err(Error::unsupported("saving a sequence"))
+    }
+
+    /// Replaces what is cached of a sequence by pages without content, which
+    /// [`restore_page`](Forward::restore_page) then brings, each once.
+    ///
+    /// # Errors
+    /// `invalid-argument` for what cannot be or has another form, `context-overflow`,
+    /// `out-of-memory`, and others; nothing is cached of the sequence then. `unsupported` unless an
+    /// engine says otherwise.
+    fn restore(&mut self, _sequence: usize, _saved: &SavedCache) -> Result<()> {
+        Err(Error::unsupported("restoring a sequence"))
+    }
+
+    /// Brings a page of a sequence that is being restored. Any bytes will do: with others the
+    /// sequence has other keys and values.
+    ///
+    /// # Errors
+    /// `invalid-argument` for a page that there is not, or that has another length; `unsupported`
+    /// unless an engine says otherwise.
+    fn restore_page(&mut self, _sequence: usize, _page: u64, _bytes: &[u8]) -> Result<()> {
+        Err(Error::unsupported("restoring a sequence"))
+    }
 }
 
 impl<F: Forward + ?Sized> Forward for Box<F> {
@@ -115,5 +168,21 @@ impl<F: Forward + ?Sized> Forward for Box<F> {
 
     fn copy(&mut self, from: usize, to: usize) -> Result<()> {
         (**self).copy(from, to)
+    }
+
+    fn saved(&self, sequence: usize) -> Result<SavedCache> {
+        (**self).saved(sequence)
+    }
+
+    fn save_page(&mut self, sequence: usize, page: u64, bytes: &mut Vec<u8>) -> Result<()> {
+        (**self).save_page(sequence, page, bytes)
+    }
+
+    fn restore(&mut self, sequence: usize, saved: &SavedCache) -> Result<()> {
+        (**self).restore(sequence, saved)
+    }
+
+    fn restore_page(&mut self, sequence: usize, page: u64, bytes: &[u8]) -> Result<()> {
+        (**self).restore_page(sequence, page, bytes)
     }
 }

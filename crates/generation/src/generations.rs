@@ -4,8 +4,10 @@ mod batch;
 mod choices;
 mod embedding;
 mod lookup;
+mod saved;
 mod scoring;
 mod slot;
+mod snapshots;
 
 use std::cell::OnceCell;
 use std::collections::{HashSet, VecDeque};
@@ -19,7 +21,10 @@ use crate::log_probabilities::LogProbabilities;
 use crate::{AnswerForm, AnswerStream, Forward, Sampler, Vocabulary, vocabulary};
 use batch::{Rows, Work};
 use lookup::Lookup;
+pub(crate) use saved::LookupState;
+pub use saved::{ReservedSlot, SavedGeneration};
 use slot::{Generation, Slot};
+pub use snapshots::{READ_BYTES_MAX, Restoration, Snapshot};
 
 /// Names a generation of one [`Generations`]; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,9 +120,9 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         &self.vocabulary
     }
 
-    /// Generations that hold a slot.
+    /// Slots that generations hold, or that are kept for one.
     pub fn active(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.generation.is_some()).count()
+        self.slots.iter().filter(|slot| !slot.is_free()).count()
     }
 
     /// Takes a slot for a prompt. Computes nothing.
@@ -148,14 +153,8 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         first: Option<GenerationId>,
     ) -> Result<GenerationId> {
         self.check(&prompt, 1)?;
-        for (token, _) in &options.logit_bias {
-            self.check_token(*token, "the logit bias")?;
-        }
-        let sampler = Sampler::new(settings, &options.logit_bias)?;
-        let answer = AnswerStream::new(&options.answer, &settings.stop)?;
         let call_ids = CallIds::new(&prompt, settings.seed, options.choice);
-        let log_probabilities = options.log_probabilities.map(LogProbabilities::new).transpose()?;
-        let constraint = self.constraint(&options.response_format)?;
+        let mut generation = self.generation(settings, options, call_ids)?;
         let (index, reused) = match first {
             None => {
                 let index = self.free_slot(&prompt)?;
@@ -165,30 +164,47 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         };
         let id = GenerationId(self.next_id);
         self.next_id += 1;
+        (generation.id, generation.waits_for) = (id, first);
+        (generation.prompt_tokens, generation.reused_tokens) = (prompt.len(), reused);
         let slot = &mut self.slots[index];
-        slot.generation = Some(Generation {
-            id,
-            choice: options.choice,
-            waits_for: first,
-            prompt_tokens: prompt.len(),
-            reused_tokens: reused,
+        slot.generation = Some(generation);
+        slot.tokens = prompt;
+        Ok(id)
+    }
+
+    /// A generation at its beginning, of no prompt yet.
+    fn generation(
+        &self,
+        settings: &RequestSettings,
+        options: &GenerationOptions,
+        call_ids: CallIds,
+    ) -> Result<Generation> {
+        for (token, _) in &options.logit_bias {
+            self.check_token(*token, "the logit bias")?;
+        }
+        let log_probabilities = options.log_probabilities.map(LogProbabilities::new).transpose()?;
+        Ok(Generation {
+            id: GenerationId(u64::MAX),
+            waits_for: None,
+            prompt_tokens: 0,
+            reused_tokens: 0,
             max_tokens: match settings.max_tokens {
                 0 => usize::MAX,
                 tokens => usize::try_from(tokens).unwrap_or(usize::MAX),
             },
-            sampler,
+            sampler: Sampler::new(settings, &options.logit_bias)?,
             lookup: Lookup::new(settings),
             log_probabilities,
-            generated_tokens: 0,
+            generated: Vec::new(),
             keep_tokens: settings.shifts_context.then_some(settings.keep_tokens as usize),
-            constraint,
-            answer,
+            answer: AnswerStream::new(&options.answer, &settings.stop)?,
+            constraint: self.constraint(&options.response_format)?,
             call_ids,
             events: VecDeque::new(),
             ended: None,
-        });
-        slot.tokens = prompt;
-        Ok(id)
+            settings: settings.clone(),
+            options: options.clone(),
+        })
     }
 
     /// Does one step for each of `ids`, all in one batch, and answers in their order.
@@ -273,7 +289,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         let slot = &mut self.slots[index];
         let generation = slot.generation.as_ref()?;
         let done = Done {
-            choice: generation.choice,
+            choice: generation.choice(),
             reason: generation.ended?,
             usage: generation.usage(),
         };

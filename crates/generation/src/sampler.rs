@@ -66,6 +66,31 @@ pub struct Sampler {
     candidates: Candidates,
 }
 
+/// How far a sampler has come.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct SamplerState {
+    /// `None` begins with the seed.
+    pub(crate) generator: Option<Xoshiro256PlusPlus>,
+    /// Mirostat's `mu`; `None` begins anew.
+    pub(crate) surprise: Option<f64>,
+}
+
+impl SamplerState {
+    /// The generator's state, empty without one.
+    pub(crate) fn generator_bytes(&self) -> Vec<u8> {
+        let bytes = self.generator.as_ref().and_then(|it| serde_json::to_vec(it).ok());
+        bytes.unwrap_or_default()
+    }
+
+    /// The reverse of [`generator_bytes`](Self::generator_bytes); `None` for bytes that are no state.
+    pub(crate) fn generator_from(bytes: &[u8]) -> Option<Option<Xoshiro256PlusPlus>> {
+        match bytes {
+            [] => Some(None),
+            bytes => serde_json::from_slice(bytes).ok().map(Some),
+        }
+    }
+}
+
 impl Sampler {
     /// A sampler at the beginning of its random numbers. `bias` is added to the logits of single
     /// tokens; entries for the same token add up.
@@ -98,6 +123,23 @@ impl Sampler {
             generator: Xoshiro256PlusPlus::seed_from_u64(settings.seed),
             candidates: Candidates::default(),
         })
+    }
+
+    /// What it has learnt and drawn so far.
+    pub(crate) fn state(&self) -> SamplerState {
+        let generator = Some(self.generator.clone());
+        let surprise = self.mirostat.as_ref().map(Mirostat::bound);
+        SamplerState { generator, surprise }
+    }
+
+    /// Goes on from where another one stood.
+    pub(crate) fn restore(&mut self, state: &SamplerState) {
+        if let Some(generator) = &state.generator {
+            self.generator = generator.clone();
+        }
+        if let (Some(mirostat), Some(surprise)) = (&mut self.mirostat, state.surprise) {
+            mirostat.set_bound(surprise);
+        }
     }
 
     /// Chooses the token behind `history` (the prompt and what was generated). Changes `logits`,

@@ -51,6 +51,22 @@ pub enum CallError {
 /// A generation under way. Give it to [`Inference::cancel`] to free its place before the end.
 pub struct Generation(ResourceAny);
 
+/// A saved state of a generation, to be read before its next step.
+pub struct Snapshot {
+    handle: ResourceAny,
+    size: u64,
+}
+
+impl Snapshot {
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// A saved state on its way back. It holds a place until it is finished or given up.
+pub struct Restoration(ResourceAny);
+
 type CallResult<T> = Result<T, CallError>;
 
 impl Inference {
@@ -242,6 +258,110 @@ impl Inference {
             .into_iter()
             .map(|event| event.map(convert::event).map_err(convert::error))
             .collect())
+    }
+
+    /// Saves a generation's state.
+    ///
+    /// # Errors
+    /// As the contract's `snapshot`.
+    pub fn snapshot(&mut self, generation: &Generation) -> CallResult<Snapshot> {
+        let interface = self.plug_in.trefoil_llm_inference();
+        let handle = interface.generation().call_snapshot(&mut self.store, generation.0);
+        let handle = self.settle_result(handle)?;
+        let interface = self.plug_in.trefoil_llm_inference();
+        let size = interface.snapshot().call_size(&mut self.store, handle);
+        Ok(Snapshot { handle, size: self.settle(size)? })
+    }
+
+    /// At most `length` bytes from `offset` on, 1 MiB at once; fewer only at the end.
+    ///
+    /// # Errors
+    /// As the contract's `read`.
+    pub fn read(&mut self, snapshot: &Snapshot, offset: u64, length: u32) -> CallResult<Vec<u8>> {
+        let interface = self.plug_in.trefoil_llm_inference();
+        let bytes =
+            interface.snapshot().call_read(&mut self.store, snapshot.handle, offset, length);
+        self.settle_result(bytes)
+    }
+
+    /// Gives up a snapshot, which takes little memory.
+    ///
+    /// # Errors
+    /// [`Failure`] if the guest fails meanwhile.
+    pub fn close(&mut self, snapshot: Snapshot) -> Result<(), Failure> {
+        let dropped = snapshot.handle.resource_drop(&mut self.store);
+        self.settle(dropped)
+    }
+
+    /// Expects a snapshot of `size` bytes of this model.
+    ///
+    /// # Errors
+    /// As the contract's `begin`.
+    pub fn restore(&mut self, size: u64) -> CallResult<Restoration> {
+        let interface = self.plug_in.trefoil_llm_inference();
+        let restoration = interface.restoration().call_begin(&mut self.store, self.model, size);
+        self.settle_result(restoration).map(Restoration)
+    }
+
+    /// Brings the next bytes of a snapshot, at most 1 MiB.
+    ///
+    /// # Errors
+    /// As the contract's `write`.
+    pub fn write(&mut self, restoration: &Restoration, bytes: &[u8]) -> CallResult<()> {
+        let interface = self.plug_in.trefoil_llm_inference();
+        let written = interface.restoration().call_write(&mut self.store, restoration.0, bytes);
+        self.settle_result(written)
+    }
+
+    /// Goes on with a snapshot that was written as a whole. `settings` take the place of those that
+    /// it was saved with.
+    ///
+    /// # Errors
+    /// As the contract's `finish` and `start`.
+    pub fn resume(
+        &mut self,
+        restoration: Restoration,
+        settings: &[Setting],
+    ) -> CallResult<Generation> {
+        let interface = self.plug_in.trefoil_llm_inference();
+        let request = interface.restoration().call_finish(&mut self.store, restoration.0);
+        let request = self.settle_result(request)?;
+        self.go_on(request, settings)
+    }
+
+    /// Gives up a restoration, and frees its place.
+    ///
+    /// # Errors
+    /// [`Failure`] if the guest fails meanwhile.
+    pub fn abandon(&mut self, restoration: Restoration) -> Result<(), Failure> {
+        let dropped = restoration.0.resource_drop(&mut self.store);
+        self.settle(dropped)
+    }
+
+    /// A second generation that goes on from where this one stands, with `settings` in the place of
+    /// its own.
+    ///
+    /// # Errors
+    /// As the contract's `fork` and `start`.
+    pub fn fork(
+        &mut self,
+        generation: &Generation,
+        settings: &[Setting],
+    ) -> CallResult<Generation> {
+        let interface = self.plug_in.trefoil_llm_inference();
+        let request = interface.generation().call_fork(&mut self.store, generation.0);
+        let request = self.settle_result(request)?;
+        self.go_on(request, settings)
+    }
+
+    fn go_on(&mut self, request: ResourceAny, settings: &[Setting]) -> CallResult<Generation> {
+        for setting in settings {
+            let setting = convert::setting(setting);
+            self.record(|setters, store| setters.call_set(store, request, &setting))?;
+        }
+        let interface = self.plug_in.trefoil_llm_inference();
+        let generation = interface.request().call_start(&mut self.store, request);
+        self.settle_result(generation).map(Generation)
     }
 
     /// Ends a generation, finished or not, and frees its place.

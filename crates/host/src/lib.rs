@@ -34,7 +34,7 @@ pub use gauges::{Gauges, Refusal};
 pub use grants::{Directory, GrantError, Grants, Variable};
 pub use guest::Limits;
 pub use http::HttpHost;
-pub use inference::{CallError, Generation, Inference};
+pub use inference::{CallError, Generation, Inference, Restoration, Snapshot};
 pub use instances::INSTANCES_MAX;
 pub use interrupt::Interrupt;
 pub use program::{LoadError, Phase, Program, Timings};

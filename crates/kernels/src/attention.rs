@@ -2,10 +2,12 @@
 
 mod cache;
 mod element;
+mod saved;
 
 use std::ops::Range;
 
 pub use cache::{CacheType, HeadCache, PAGE_TOKENS};
+pub use saved::PAGE_VERSION;
 
 use crate::OutOfMemory;
 use crate::arch::{Active, F32x4, Simd};

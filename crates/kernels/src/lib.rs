@@ -24,7 +24,9 @@ mod straight;
 mod tests;
 
 pub use activations::Activations;
-pub use attention::{AttentionScratch, CacheType, HeadCache, PAGE_TOKENS, Rows, Scoring};
+pub use attention::{
+    AttentionScratch, CacheType, HeadCache, PAGE_TOKENS, PAGE_VERSION, Rows, Scoring,
+};
 pub use elementwise::{
     add, gelu, gelu_mul, layer_norm, rms_norm, rms_norm_in_place, scale, silu_mul, soft_cap,
     softmax,

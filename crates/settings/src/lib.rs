@@ -211,6 +211,26 @@ impl Settings {
     }
 }
 
+impl RequestSettings {
+    /// The keys that give these settings, whatever the defaults.
+    pub fn to_list(&self) -> Vec<Setting> {
+        let settings = Settings { request: self.clone(), ..Settings::default() };
+        let keys = TABLE.iter().filter(|key| key.scope == Scope::Request);
+        let values = keys.flat_map(|key| (key.get)(&settings).into_iter().map(|it| (key.name, it)));
+        values.map(|(name, value)| Setting::new(name, value)).collect()
+    }
+
+    /// The settings that a list of keys gives.
+    ///
+    /// # Errors
+    /// As [`Settings::apply`].
+    pub fn from_list(list: &[Setting]) -> Result<Self, Error> {
+        let mut settings = Settings::default();
+        settings.apply(list, Scope::Request, "")?;
+        Ok(settings.request)
+    }
+}
+
 /// Checks one setting against the table: `None` if it is another engine's business.
 ///
 /// # Errors

@@ -32,6 +32,22 @@ fn every_key_accepts_its_default_and_sets_what_it_gets() {
 }
 
 #[test]
+fn a_requests_settings_come_back_from_their_list() {
+    let default = Settings::default().request;
+    assert_eq!(RequestSettings::from_list(&default.to_list()), Ok(default.clone()));
+    let changed = RequestSettings {
+        shifts_context: true,
+        stop: vec!["a".into(), "b".into()],
+        dry_sequence_breakers: vec!["x".into()],
+        temperature: 0.1 + 0.2,
+        seed: i64::MAX as u64,
+        reasoning: "text".into(),
+        ..default
+    };
+    assert_eq!(RequestSettings::from_list(&changed.to_list()), Ok(changed));
+}
+
+#[test]
 fn names_are_unique_and_documented() {
     for (index, key) in TABLE.iter().enumerate() {
         assert!(TABLE[..index].iter().all(|earlier| earlier.name != key.name), "{}", key.name);

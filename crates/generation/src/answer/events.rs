@@ -8,8 +8,8 @@ use super::AnswerPart;
 
 /// Names the calls of one answer: nine letters and digits, as Mistral's templates want them, which
 /// the prompt, the seed and the call's place decide.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CallIds(u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CallIds(pub(crate) u64);
 
 impl CallIds {
     /// For the answer to a prompt.

@@ -185,7 +185,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         let mut freed = false;
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let at_work = work.iter().any(|work| work.slot == index);
-            if slot.generation.is_none() && !at_work && slot.cached > 0 {
+            if slot.is_free() && !at_work && slot.cached > 0 {
                 slot.clear();
                 self.forward.truncate(index, 0);
                 freed = true;
@@ -232,12 +232,12 @@ impl Slot {
 
     fn progress(&self, length: usize) -> Event {
         let Some(generation) = &self.generation else { return Event::Idle(0) };
-        if generation.generated_tokens > 0 {
+        if !generation.generated.is_empty() {
             // What a shifted context is left with.
-            return Event::Idle(generation.choice);
+            return Event::Idle(generation.choice());
         }
         Event::PromptProgress(PromptProgress {
-            choice: generation.choice,
+            choice: generation.choice(),
             done_tokens: slot::count(self.cached + length),
             total_tokens: slot::count(generation.prompt_tokens),
         })

@@ -3,7 +3,7 @@
 use trefoil_contract::{Error, Result};
 use trefoil_settings::RequestSettings;
 
-use super::{GenerationId, GenerationOptions, Generations, slot};
+use super::{Generation, GenerationId, GenerationOptions, Generations, slot};
 use crate::{Forward, Vocabulary};
 
 /// Seeds are the numbers that a setting holds.
@@ -87,7 +87,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
 
     /// The number that the events of a slot's generation carry.
     pub(super) fn choice(&self, index: usize) -> u32 {
-        self.slots[index].generation.as_ref().map_or(0, |generation| generation.choice)
+        self.slots[index].generation.as_ref().map_or(0, Generation::choice)
     }
 
     /// Copies a prompt that has just been computed to those that wait for it.

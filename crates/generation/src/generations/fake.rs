@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use trefoil_contract::{Error, Result};
 
-use crate::{Forward, Logits, Span, Vocabulary};
+use crate::{Forward, Logits, SavedCache, Span, Vocabulary};
 
 pub(super) const VOCABULARY_TOKENS: usize = 24;
+const PAGE_TOKENS: usize = 4;
 /// Ends a generation.
 pub(super) const END: u32 = 0;
 /// Has no text.
@@ -174,6 +175,59 @@ impl Forward for FakeForward {
         }
         seen.caches[to] = seen.caches[from].clone();
         seen.computed_to[to] = seen.computed_to[from];
+        Ok(())
+    }
+
+    /// A page is four tokens.
+    fn saved(&self, sequence: usize) -> Result<SavedCache> {
+        let seen = self.seen.borrow();
+        let tokens = seen.caches[sequence].len();
+        Ok(SavedCache {
+            form: "fake".into(),
+            tokens: tokens as u32,
+            first: seen.computed_to[sequence] as u32,
+            pages: tokens.div_ceil(PAGE_TOKENS) as u64,
+            page_bytes: 4 * PAGE_TOKENS as u32,
+        })
+    }
+
+    fn save_page(&mut self, sequence: usize, page: u64, bytes: &mut Vec<u8>) -> Result<()> {
+        let seen = self.seen.borrow();
+        let tokens = seen.caches[sequence].chunks(PAGE_TOKENS).nth(page as usize).expect("a page");
+        bytes.clear();
+        bytes.extend(tokens.iter().flat_map(|token| token.to_le_bytes()));
+        bytes.resize(4 * PAGE_TOKENS, 0);
+        Ok(())
+    }
+
+    fn restore(&mut self, sequence: usize, saved: &SavedCache) -> Result<()> {
+        let mut seen = self.seen.borrow_mut();
+        seen.caches[sequence].clear();
+        let expected = SavedCache {
+            form: "fake".into(),
+            pages: u64::from(saved.tokens).div_ceil(PAGE_TOKENS as u64),
+            page_bytes: 4 * PAGE_TOKENS as u32,
+            ..*saved
+        };
+        if *saved != expected || saved.tokens > self.context_tokens {
+            return Err(Error::InvalidArgument("no such cache".into()));
+        }
+        let held: usize = seen.caches.iter().map(Vec::len).sum();
+        let new = saved.tokens as usize;
+        if seen.cached_tokens_max.is_some_and(|max| held + new > max) {
+            return Err(Error::OutOfMemory { needed_bytes: new as u64, purpose: "test".into() });
+        }
+        seen.caches[sequence] = vec![0; new];
+        seen.computed_to[sequence] = saved.first as usize;
+        Ok(())
+    }
+
+    fn restore_page(&mut self, sequence: usize, page: u64, bytes: &[u8]) -> Result<()> {
+        let mut seen = self.seen.borrow_mut();
+        let tokens = seen.caches[sequence].chunks_mut(PAGE_TOKENS).nth(page as usize);
+        for (token, bytes) in tokens.expect("a page").iter_mut().zip(bytes.as_chunks().0) {
+            *token = u32::from_le_bytes(*bytes);
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use trefoil_settings::RequestSettings;
 
 use super::batch::Work;
 use super::scoring::LOGITS_MAX;
-use super::{Generations, Slot};
+use super::{Generations, LookupState, Slot};
 use crate::{Forward, Logits, Vocabulary};
 
 /// Tokens that are compared at most to tell how alike two places are.
@@ -51,10 +51,23 @@ impl Lookup {
         draft
     }
 
+    /// How it went so far.
+    pub(super) fn state(&self) -> LookupState {
+        let Lookup { needed_tokens, drafted_tokens, accepted_tokens, .. } = *self;
+        LookupState { needed_tokens, drafted_tokens, accepted_tokens }
+    }
+
+    /// Goes on from there.
+    pub(super) fn restore(&mut self, state: LookupState) {
+        self.needed_tokens = state.needed_tokens.clamp(self.ngram_tokens, COMPARED_TOKENS_MAX);
+        self.drafted_tokens = state.drafted_tokens;
+        self.accepted_tokens = state.accepted_tokens;
+    }
+
     /// Learns from a guess, of which so many tokens were right.
     pub(super) fn learn(&mut self, drafted_tokens: usize, accepted_tokens: usize) {
-        self.drafted_tokens += drafted_tokens;
-        self.accepted_tokens += accepted_tokens;
+        self.drafted_tokens = self.drafted_tokens.saturating_add(drafted_tokens);
+        self.accepted_tokens = self.accepted_tokens.saturating_add(accepted_tokens);
         self.needed_tokens = match accepted_tokens == drafted_tokens {
             true => self.ngram_tokens,
             false => (self.needed_tokens * 2).min(COMPARED_TOKENS_MAX),
@@ -106,11 +119,11 @@ impl Slot {
     fn draft(&self, count_max: usize) -> Vec<u32> {
         let Some(generation) = &self.generation else { return Vec::new() };
         let Some(lookup) = &generation.lookup else { return Vec::new() };
-        if generation.generated_tokens == 0 || self.missing() != 1 {
+        if generation.generated.is_empty() || self.missing() != 1 {
             return Vec::new();
         }
         // The token behind the guess is chosen as well.
-        let left = generation.max_tokens.saturating_sub(generation.generated_tokens + 1);
+        let left = generation.max_tokens.saturating_sub(generation.generated.len() + 1);
         lookup.draft(&self.tokens, count_max.min(left))
     }
 }

@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 
 use trefoil_constraints::Constraint;
 use trefoil_contract::{Delta, Error, Event, FinishReason, Result, Usage};
+use trefoil_settings::RequestSettings;
 
-use super::GenerationId;
 use super::lookup::Lookup;
+use super::{GenerationId, GenerationOptions};
 use crate::answer::{CallIds, events};
 use crate::log_probabilities::LogProbabilities;
-use crate::{AnswerStream, Sampler, Vocabulary};
+use crate::{AnswerPart, AnswerStream, Sampler, Vocabulary};
 
 /// A sequence of the forward pass.
 #[derive(Debug, Default)]
@@ -21,15 +22,18 @@ pub(super) struct Slot {
     pub(super) cached: usize,
     /// When it was computed last; 0 for never.
     pub(super) used: u64,
-    /// Who holds it; free without.
+    /// Who holds it; free without, unless it is kept for a generation that is to go on in it.
     pub(super) generation: Option<Generation>,
+    pub(super) is_reserved: bool,
 }
 
 /// An answer under way.
 #[derive(Debug)]
 pub(super) struct Generation {
     pub(super) id: GenerationId,
-    pub(super) choice: u32,
+    /// As it was asked for.
+    pub(super) settings: RequestSettings,
+    pub(super) options: GenerationOptions,
     /// Another answer to the same prompt, which is computing that.
     pub(super) waits_for: Option<GenerationId>,
     /// The first so many of the slot's tokens are the prompt, the others the answer, until the
@@ -37,8 +41,8 @@ pub(super) struct Generation {
     pub(super) prompt_tokens: usize,
     pub(super) reused_tokens: usize,
     pub(super) max_tokens: usize,
-    /// Of the answer, so far.
-    pub(super) generated_tokens: usize,
+    /// The answer so far, those tokens included that a shifted context has lost.
+    pub(super) generated: Vec<u32>,
     /// First tokens that stay when the context shifts; without, a full one ends the answer.
     pub(super) keep_tokens: Option<usize>,
     pub(super) sampler: Sampler,
@@ -60,12 +64,41 @@ pub(super) fn count(tokens: usize) -> u32 {
 }
 
 impl Generation {
+    /// The number that its events carry.
+    pub(super) fn choice(&self) -> u32 {
+        self.options.choice
+    }
+
+    /// Follows a token of the answer. Appends what it brings to `parts`, and answers whether it ends
+    /// the answer, and how.
+    pub(super) fn follow(
+        &mut self,
+        token: u32,
+        vocabulary: &impl Vocabulary,
+        parts: &mut Vec<AnswerPart>,
+    ) -> Result<Option<FinishReason>> {
+        let is_complete = match &mut self.constraint {
+            Some(constraint) => constraint.advance(token)?,
+            None => false,
+        };
+        if vocabulary.ends_generation(token) {
+            return Ok(Some(FinishReason::Stop));
+        }
+        let bytes = vocabulary.token_bytes(token).unwrap_or_default();
+        if (!vocabulary.is_special(token) || self.answer.reads_special(bytes))
+            && self.answer.push(bytes, parts)
+        {
+            return Ok(Some(FinishReason::StopText));
+        }
+        Ok(is_complete.then_some(FinishReason::Stop))
+    }
+
     pub(super) fn usage(&self) -> Usage {
         let guesses = self.lookup.as_ref();
         Usage {
             prompt_tokens: count(self.prompt_tokens),
             cached_tokens: count(self.reused_tokens),
-            generated_tokens: count(self.generated_tokens),
+            generated_tokens: count(self.generated.len()),
             drafted_tokens: count(guesses.map_or(0, |lookup| lookup.drafted_tokens)),
             accepted_tokens: count(guesses.map_or(0, |lookup| lookup.accepted_tokens)),
         }
@@ -73,6 +106,11 @@ impl Generation {
 }
 
 impl Slot {
+    /// Whether a generation can have it.
+    pub(super) fn is_free(&self) -> bool {
+        self.generation.is_none() && !self.is_reserved
+    }
+
     /// Tokens that the cache lacks.
     pub(super) fn missing(&self) -> usize {
         self.tokens.len() - self.cached
@@ -135,26 +173,13 @@ impl Slot {
             constraint.apply(logits)?;
         }
         let token = generation.sampler.sample(logits, &self.tokens, vocabulary)?;
-        let complete = match &mut generation.constraint {
-            Some(constraint) => constraint.advance(token)?,
-            None => false,
-        };
-        self.tokens.push(token);
-        generation.generated_tokens += 1;
         let mut parts = Vec::new();
-        let mut stopped = false;
-        let ends = vocabulary.ends_generation(token);
-        let bytes = vocabulary.token_bytes(token).unwrap_or_default();
-        if !ends && (!vocabulary.is_special(token) || generation.answer.reads_special(bytes)) {
-            stopped = generation.answer.push(bytes, &mut parts);
-        }
-        generation.ended = if ends {
-            Some(FinishReason::Stop)
-        } else if stopped {
-            Some(FinishReason::StopText)
-        } else if complete {
-            Some(FinishReason::Stop)
-        } else if generation.generated_tokens >= generation.max_tokens {
+        let ended = generation.follow(token, vocabulary, &mut parts)?;
+        self.tokens.push(token);
+        generation.generated.push(token);
+        generation.ended = if ended.is_some() {
+            ended
+        } else if generation.generated.len() >= generation.max_tokens {
             Some(FinishReason::Length)
         } else if self.tokens.len() > context_tokens && generation.keep_tokens.is_none() {
             // The token that was chosen has no place to be computed at.
@@ -171,7 +196,7 @@ impl Slot {
         let log_probabilities =
             generation.log_probabilities.iter().map(|kept| kept.choice(token, vocabulary));
         let computed = Delta {
-            choice: generation.choice,
+            choice: generation.choice(),
             text: String::new(),
             tokens: vec![token],
             log_probabilities: log_probabilities.collect(),
@@ -188,7 +213,7 @@ impl Slot {
 /// has cached: otherwise two dialogues with the same system prompt would take each other's slot
 /// while empty ones are left. Without one, an empty slot, or the least recently used.
 pub(super) fn choose_free(slots: &[Slot], shared: impl Fn(usize) -> usize) -> Option<usize> {
-    let free = || slots.iter().enumerate().filter(|(_, slot)| slot.generation.is_none());
+    let free = || slots.iter().enumerate().filter(|(_, slot)| slot.is_free());
     let sharing = free()
         .map(|(index, slot)| (index, slot, shared(index)))
         .filter(|(_, slot, shared)| *shared > 0 && *shared >= slot.cached.div_ceil(2))

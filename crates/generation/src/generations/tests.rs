@@ -16,6 +16,7 @@ use crate::Vocabulary as _;
 
 mod choices;
 mod lookup;
+mod saved;
 mod shift;
 
 type Fake = Generations<FakeForward, FakeVocabulary>;

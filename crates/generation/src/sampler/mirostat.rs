@@ -27,6 +27,16 @@ impl Mirostat {
         (settings.mirostat > 0).then_some(Mirostat { estimates, tau, eta, mu: 2.0 * tau })
     }
 
+    /// `mu`
+    pub(super) fn bound(&self) -> f64 {
+        self.mu
+    }
+
+    /// Goes on with another `mu`.
+    pub(super) fn set_bound(&mut self, mu: f64) {
+        self.mu = mu;
+    }
+
     /// Chooses among the whole vocabulary with a number from 0 to below 1.
     pub(super) fn choose(
         &mut self,

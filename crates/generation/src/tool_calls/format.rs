@@ -56,6 +56,12 @@ pub(super) struct Syntax {
 }
 
 impl ToolFormat {
+    /// As the setting `tool-format` names it.
+    pub(crate) fn name(self) -> &'static str {
+        let place = ToolFormat::ALL.iter().position(|format| *format == self).unwrap_or(0);
+        TOOL_FORMATS[1 + place]
+    }
+
     /// All of them, as the values of the setting `tool-format` behind its first.
     const ALL: [ToolFormat; 6] = [
         ToolFormat::Hermes,

@@ -114,6 +114,16 @@ impl HeadCache {
         self.forgotten
     }
 
+    /// Tokens in memory.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Counts so many tokens, of which those before `first` are forgotten. There are pages for them.
+    pub(super) fn hold(&mut self, first: usize, tokens: usize) {
+        (self.forgotten, self.held) = (first, tokens - first);
+    }
+
     /// Bytes of `pages` pages of keys and values.
     pub fn bytes_of(head_size: usize, cache_type: CacheType, pages: u64) -> u64 {
         let page_bytes = cache_type.token_bytes(head_size).saturating_mul(PAGE_TOKENS);
@@ -199,7 +209,7 @@ impl<E: Element> Stored<E> {
     }
 
     /// Makes room for so many pages altogether.
-    fn reserve(&mut self, head_size: usize, pages: usize) -> Result<(), OutOfMemory> {
+    pub(super) fn reserve(&mut self, head_size: usize, pages: usize) -> Result<(), OutOfMemory> {
         let missing = pages.saturating_sub(self.pages.len());
         let bytes = |count: usize| count.saturating_mul(size_of::<Page<E>>());
         self.pages.try_reserve(missing).map_err(|_| OutOfMemory(bytes(missing)))?;
@@ -246,7 +256,7 @@ impl<E: Element> Page<E> {
         })
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         size_of_val(self.keys.as_slice())
             + size_of_val(self.values.as_slice())
             + size_of_val(self.key_scales.as_slice())
@@ -279,7 +289,7 @@ impl<E: Element> Page<E> {
     }
 
     /// Makes the values of all tokens but the first `tokens` zeros.
-    fn clear_behind(&mut self, tokens: usize) {
+    pub(super) fn clear_behind(&mut self, tokens: usize) {
         for pairs in self.values.chunks_exact_mut(CHUNK_TILES) {
             for (tile, pair) in pairs.iter_mut().enumerate() {
                 let kept = tokens.saturating_sub(tile * TILE_TOKENS).min(TILE_TOKENS);

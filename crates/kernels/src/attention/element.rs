@@ -15,6 +15,17 @@ pub(super) trait Element: Copy + Default {
     /// A value, divided by its scale if there is one.
     fn narrow(value: f32) -> Self;
     fn widen<S: Simd>(pair: &Pair<Self>) -> [S::F; 2];
+    /// Appends its bytes, little-endian.
+    fn put(self, bytes: &mut Vec<u8>);
+    /// Takes them from the front of others; zero if there are too few.
+    fn take(bytes: &mut &[u8]) -> Self;
+}
+
+/// The bytes at the front; zeros if there are too few.
+fn take_bytes<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
+    let Some((first, rest)) = bytes.split_first_chunk() else { return [0; N] };
+    *bytes = rest;
+    *first
 }
 
 impl Element for f32 {
@@ -27,6 +38,12 @@ impl Element for f32 {
     #[inline(always)]
     fn widen<S: Simd>([first, second]: &Pair<f32>) -> [S::F; 2] {
         [S::F::load(first), S::F::load(second)]
+    }
+    fn put(self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.to_le_bytes());
+    }
+    fn take(bytes: &mut &[u8]) -> f32 {
+        f32::from_le_bytes(take_bytes(bytes))
     }
 }
 
@@ -43,6 +60,12 @@ impl Element for i8 {
     fn widen<S: Simd>(pair: &Pair<i8>) -> [S::F; 2] {
         let [first, second] = S::I::load_signed_pair(pair);
         [first.to_f32(), second.to_f32()]
+    }
+    fn put(self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.to_le_bytes());
+    }
+    fn take(bytes: &mut &[u8]) -> i8 {
+        i8::from_le_bytes(take_bytes(bytes))
     }
 }
 
@@ -99,6 +122,12 @@ impl Element for Half {
     #[inline(always)]
     fn widen<S: Simd>([first, second]: &Pair<Half>) -> [S::F; 2] {
         [widen_halves::<S>(first), widen_halves::<S>(second)]
+    }
+    fn put(self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.0);
+    }
+    fn take(bytes: &mut &[u8]) -> Half {
+        Half(take_bytes(bytes))
     }
 }
 

@@ -339,3 +339,47 @@ fn a_cache_beyond_the_address_space_is_refused() {
     assert_eq!(cache.tokens(), 0);
     assert!(cache.append(&[0.0; 64], &[0.0; 64]).is_ok());
 }
+
+#[test]
+fn pages_come_back_as_they_were() {
+    let mut random = Random(7);
+    for cache_type in CacheType::ALL {
+        for (head_size, tokens, first) in [(64, 130, 0), (36, 64, 0), (96, 200, 70), (4, 1, 0)] {
+            let case = Case::random(head_size, 2, tokens + 5, &mut random);
+            let mut cache = case.cache(cache_type);
+            // What was cut off leaves nothing.
+            cache.truncate(tokens);
+            cache.forget(first);
+            let mut copy = HeadCache::new(head_size, cache_type);
+            copy.append(&vec![1.0; head_size], &vec![1.0; head_size]).expect("a small cache");
+            copy.make_room(cache.first(), tokens).expect("a small cache");
+            assert_eq!((copy.first(), copy.tokens()), (cache.first(), tokens));
+            let page_bytes = HeadCache::bytes_of(head_size, cache_type, 1) as usize;
+            for page in 0..cache.pages() {
+                let mut bytes = vec![7];
+                cache.save_page(page, &mut bytes);
+                assert_eq!(bytes.len(), 1 + page_bytes);
+                assert!(!copy.restore_page(page, &bytes));
+                assert!(copy.restore_page(page, &bytes[1..]));
+                let mut again = vec![7];
+                copy.save_page(page, &mut again);
+                assert!(again == bytes);
+            }
+            let range = cache.first()..tokens;
+            let [one, other] =
+                [&cache, &copy].map(|cache| case.attend::<Scalar>(cache, range.clone()));
+            assert_eq!(bits(&one), bits(&other));
+            // They go on alike.
+            for cache in [&mut cache, &mut copy] {
+                case.append(cache, tokens);
+            }
+            let range = cache.first()..tokens + 5;
+            let [one, other] =
+                [&cache, &copy].map(|cache| case.attend::<Scalar>(cache, range.clone()));
+            assert_eq!(bits(&one), bits(&other));
+            let (pages, mut bytes) = (cache.pages(), Vec::new());
+            cache.save_page(pages, &mut bytes);
+            assert!(bytes.is_empty() && !cache.restore_page(pages, &vec![0; page_bytes]));
+        }
+    }
+}

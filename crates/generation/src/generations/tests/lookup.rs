@@ -13,18 +13,18 @@ use super::{Fake, generations, never_ends, settings, step, usage};
 
 /// What happens to a request, beside its settings.
 #[derive(Debug, Clone)]
-struct Course {
-    prompt: Vec<u32>,
-    options: GenerationOptions,
-    choices: u32,
-    context_tokens: u32,
-    prefill_tokens: u32,
-    memory_tokens: usize,
-    cut_tokens_max: Option<usize>,
-    cached_tokens_max: Option<usize>,
+pub(super) struct Course {
+    pub(super) prompt: Vec<u32>,
+    pub(super) options: GenerationOptions,
+    pub(super) choices: u32,
+    pub(super) context_tokens: u32,
+    pub(super) prefill_tokens: u32,
+    pub(super) memory_tokens: usize,
+    pub(super) cut_tokens_max: Option<usize>,
+    pub(super) cached_tokens_max: Option<usize>,
 }
 
-fn course() -> impl Strategy<Value = Course> {
+pub(super) fn course() -> impl Strategy<Value = Course> {
     let options = (prop::option::of(0u32..3), prop::sample::select(vec!["", "(ab|c|de){2,30}f?"]))
         .prop_map(|(log_probabilities, expression)| GenerationOptions {
             log_probabilities,
@@ -53,7 +53,7 @@ fn course() -> impl Strategy<Value = Course> {
     )
 }
 
-fn wishes() -> impl Strategy<Value = RequestSettings> {
+pub(super) fn wishes() -> impl Strategy<Value = RequestSettings> {
     let stop = prop::collection::vec("[a-f]{1,4}", 0..2);
     let numbers = (0u32..60, 0u64..5, 0u32..20);
     let temperature = prop::sample::select(vec![0.0, 0.3, 1.5]);
@@ -74,14 +74,23 @@ fn wishes() -> impl Strategy<Value = RequestSettings> {
 }
 
 impl Course {
-    fn begin(&self, settings: &RequestSettings) -> (Fake, Rc<RefCell<Seen>>, Vec<GenerationId>) {
-        let (mut generations, seen) = generations(3, self.context_tokens, self.prefill_tokens);
+    /// Where it happens.
+    pub(super) fn place(&self) -> (Fake, Rc<RefCell<Seen>>) {
+        let (generations, seen) = generations(3, self.context_tokens, self.prefill_tokens);
         {
             let mut seen = seen.borrow_mut();
             seen.memory_tokens = Some(self.memory_tokens);
             seen.cut_tokens_max = self.cut_tokens_max;
             seen.cached_tokens_max = self.cached_tokens_max;
         }
+        (generations, seen)
+    }
+
+    pub(super) fn begin(
+        &self,
+        settings: &RequestSettings,
+    ) -> (Fake, Rc<RefCell<Seen>>, Vec<GenerationId>) {
+        let (mut generations, seen) = self.place();
         let ids = generations
             .start_choices(self.prompt.clone(), settings, &self.options, self.choices)
             .expect("started");
@@ -111,7 +120,7 @@ impl Course {
     }
 }
 
-fn with_lookup(settings: &RequestSettings, tokens: u32, ngram: u32) -> RequestSettings {
+pub(super) fn with_lookup(settings: &RequestSettings, tokens: u32, ngram: u32) -> RequestSettings {
     RequestSettings { lookup_tokens: tokens, lookup_ngram: ngram, ..settings.clone() }
 }
 
