@@ -109,6 +109,31 @@ fn node(served: &Served, client: &str) -> Value {
     run_with_input(node, b"").json()
 }
 
+/// Cases that are generated for each path.
+const CASES: &str = if cfg!(feature = "exhaustive") { "200" } else { "10" };
+
+#[test]
+fn requests_made_from_the_description_get_what_it_says_and_break_nothing() {
+    let place = Place::with_model();
+    let flags = ["m=tiny.gguf", "--tokens-max", "8", "--pooling", "mean"];
+    let served = Served::start(&place, &flags);
+    let mut python = Command::new(needed("TREFOIL_PYTHON"));
+    let url = format!("{}/openapi.json", served.url);
+    python.current_dir(place.folder.path()).args(["-m", "schemathesis.cli", "run", &url]);
+    python.args(["--phases", "coverage,fuzzing", "--max-examples", CASES, "--seed", "1"]);
+    // An answer that takes longer counts as a hang.
+    python.args(["--request-timeout", "60", "--suppress-health-check", "all"]);
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,\
+                  response_schema_conformance";
+    python.args(["--checks", checks]);
+    let ended = run_with_input(python, b"");
+    let report = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!(ended.code, Some(0), "{report}");
+    assert!(report.contains("Tested: 10"), "{report}");
+    served.until_idle("m");
+    assert!(served.get("/metrics").contains("trefoil_instance_failures_total{model=\"m\"} 0"));
+}
+
 #[test]
 fn the_example_of_the_documentation_is_answered() {
     let (place, model) = (Place::new(), smollm2());

@@ -242,6 +242,25 @@ fn storm(model: &str, time: Duration) {
 }
 
 #[test]
+fn a_request_that_takes_all_memory_ends_alone() {
+    let (place, model) = (Place::new(), format!("m={}", support::smollm2()));
+    let flags = ["--engine", "cpu", "--instances", "1", "--memory-max", "120MiB"];
+    let served = Served::start(&place, &[&[model.as_str()], &flags[..]].concat());
+    let tally = Tally::default();
+    let alone = ask(&served, QUESTIONS[1], &tally);
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| ask(&served, QUESTIONS[1], &tally));
+        let answer = post(&served, &question(&"word ".repeat(3000)).to_string());
+        assert_eq!(answer.status, 503, "{}", answer.head);
+        let error: Value = serde_json::from_str(&answer.rest()).expect("is JSON");
+        assert_eq!(error["error"]["code"], "overloaded", "{error}");
+        assert!(error["error"]["message"].to_string().contains("for the KV cache"), "{error}");
+        assert_eq!(beside.join().expect("is answered"), alone);
+    });
+    assert_eq!(ask(&served, QUESTIONS[1], &tally), alone);
+}
+
+#[test]
 fn a_storm_of_clients_changes_no_answer_and_leaves_nothing_behind() {
     storm("tiny.gguf", Duration::from_secs(2));
 }

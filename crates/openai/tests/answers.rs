@@ -29,7 +29,8 @@ fn delta(choice: u32, text: &str) -> Delta {
 }
 
 fn done(choice: u32, reason: FinishReason) -> Event {
-    let usage = Usage { prompt_tokens: 5, cached_tokens: 2, generated_tokens: 3 };
+    let usage =
+        Usage { prompt_tokens: 5, cached_tokens: 2, generated_tokens: 3, ..Usage::default() };
     Event::Done(Done { choice, reason, usage })
 }
 

@@ -41,7 +41,8 @@ fn call(id: Option<&str>, arguments: &str) -> Event {
 }
 
 fn done(reason: FinishReason) -> Event {
-    let usage = Usage { prompt_tokens: 5, cached_tokens: 2, generated_tokens: 4 };
+    let usage =
+        Usage { prompt_tokens: 5, cached_tokens: 2, generated_tokens: 4, ..Usage::default() };
     Event::Done(Done { choice: 0, reason, usage })
 }
 

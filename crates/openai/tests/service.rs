@@ -108,7 +108,12 @@ impl Generation for Words {
             _ => Event::Done(Done {
                 choice: 0,
                 reason: FinishReason::Stop,
-                usage: Usage { prompt_tokens: 1, cached_tokens: 0, generated_tokens: 4 },
+                usage: Usage {
+                    prompt_tokens: 1,
+                    cached_tokens: 0,
+                    generated_tokens: 4,
+                    ..Usage::default()
+                },
             }),
         })
     }

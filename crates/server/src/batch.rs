@@ -1,6 +1,6 @@
 //! The thread of a model: one step after the other, for all answers that are under way.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -46,7 +46,7 @@ pub(crate) enum Job {
 
 /// Who asks: a key, or where there are none an address. Places are shared among clients, not among
 /// requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Client(pub(crate) u64);
 
 /// A request for an answer.
@@ -131,6 +131,14 @@ pub(crate) struct Batch {
     model: Option<Loaded>,
     waiting: VecDeque<Generate>,
     active: Vec<Active>,
+    turns: Turns,
+}
+
+/// When clients had their last turn, as far as they have something here.
+#[derive(Default)]
+struct Turns {
+    last: HashMap<Client, u64>,
+    count: u64,
 }
 
 struct Loaded {
@@ -159,6 +167,7 @@ impl Batch {
             model: None,
             waiting: VecDeque::new(),
             active: Vec::new(),
+            turns: Turns::default(),
         }
     }
 
@@ -286,11 +295,19 @@ impl Batch {
     }
 
     /// The place in the queue of the request that is to begin: the first one of the client that has
-    /// the fewest answers under way.
-    fn next_in_turn(&self) -> Option<usize> {
+    /// the fewest answers under way, or among several of these waited longest for its turn.
+    fn next_in_turn(&mut self) -> Option<usize> {
         let under_way = |client| self.active.iter().filter(|it| it.client == client).count();
-        let turns = self.waiting.iter().map(|generate| under_way(generate.client));
-        let (index, _) = turns.enumerate().min_by_key(|(_, count)| *count)?;
+        let is_here =
+            |client| under_way(client) > 0 || self.waiting.iter().any(|it| it.client == client);
+        self.turns.last.retain(|client, _| is_here(*client));
+        let key = |generate: &Generate| {
+            (under_way(generate.client), self.turns.last.get(&generate.client))
+        };
+        let keys = self.waiting.iter().map(key).enumerate();
+        let (index, _) = keys.min_by_key(|(_, key)| *key)?;
+        self.turns.count += 1;
+        self.turns.last.insert(self.waiting[index].client, self.turns.count);
         Some(index)
     }
 

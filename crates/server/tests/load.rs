@@ -58,16 +58,19 @@ fn places_are_shared_among_clients_not_among_requests() {
         };
         server.counters.requests.lock().unwrap().iter().map(of).collect::<Vec<_>>()
     };
-    // How many answers a model gives at once is known when it is loaded.
-    ask("busy", 1).read_to_end(&mut Vec::new()).unwrap();
-    let mut busy: Vec<_> = (0..PLACES + 3).map(|_| ask("busy", 40)).collect();
-    server.until("the places are taken", || lengths().len() == 1 + PLACES as usize);
+    let waiting = |count: usize| {
+        let metrics = server.send("GET", "/metrics", "authorization: Bearer rare\r\n", "").body;
+        metrics.contains(&format!("{WAITING} {count}\n"))
+    };
+    let mut busy: Vec<_> = (0..PLACES + 2).map(|_| ask("busy", 200)).collect();
+    server.until("two wait", || lengths().len() == PLACES as usize && waiting(2));
     busy.push(ask("rare", 2));
+    server.until("three wait", || waiting(3));
     for mut stream in busy {
         stream.read_to_end(&mut Vec::new()).unwrap();
     }
     // The one of the other client began before those that had waited longer.
-    assert_eq!(lengths(), [1, 40, 40, 40, 40, 2, 40, 40, 40]);
+    assert_eq!(lengths(), [200, 200, 200, 200, 2, 200, 200]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub struct ResponseBody {
     pub(super) max_output_tokens: Option<u32>,
     #[schema(value_type = Object)]
     pub(super) metadata: Map<String, Value>,
-    #[schema(value_type = Object)]
+    /// As the request had it.
     pub(super) tool_choice: Value,
     #[schema(value_type = Vec<Object>)]
     pub(super) tools: Vec<Value>,
