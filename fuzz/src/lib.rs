@@ -22,6 +22,7 @@ mod gguf;
 mod reference;
 mod remote;
 mod settings_toml;
+mod snapshot;
 mod tokenizer;
 mod tool_calls;
 
@@ -33,6 +34,7 @@ pub use gguf::gguf;
 pub use reference::reference;
 pub use remote::remote;
 pub use settings_toml::settings_toml;
+pub use snapshot::{snapshot, snapshot_seeds};
 pub use tokenizer::tokenizer;
 pub use tool_calls::tool_calls;
 
@@ -49,6 +51,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("reference", reference),
     ("remote", remote),
     ("settings_toml", settings_toml),
+    ("snapshot", snapshot),
     ("tokenizer", tokenizer),
     ("tool_calls", tool_calls),
 ];

@@ -1,4 +1,5 @@
-//! Replays the corpora on a stable compiler. `BLESS=1` writes the seeds of `gguf` anew.
+//! Replays the corpora on a stable compiler. `BLESS=1` writes the seeds of `gguf` and
+//! `snapshot` anew.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -49,6 +50,29 @@ fn seeds_of_gguf_are_what_the_fixtures_make() {
         }
         let seed = fs::read(&path).unwrap_or_default();
         assert!(seed == bytes, "`{name}` differs: run `BLESS=1 cargo test -p trefoil-fuzz`");
+    }
+}
+
+#[test]
+fn seeds_of_snapshot_are_what_generations_save() {
+    let bless = std::env::var_os("BLESS").is_some();
+    for (name, bytes) in trefoil_fuzz::snapshot_seeds() {
+        let path = root().join("corpus/snapshot").join(name);
+        if bless {
+            fs::write(&path, &bytes).expect("the seed can be written");
+        }
+        let seed = fs::read(&path).unwrap_or_default();
+        assert!(seed == bytes, "`{name}` differs: run `BLESS=1 cargo test -p trefoil-fuzz`");
+        // Bytes of the head that are others are refused or go on.
+        let head = bytes.len().min(600);
+        for place in 0..head {
+            for change in [1, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[place] ^= change;
+                trefoil_fuzz::snapshot(&changed);
+            }
+        }
+        (0..bytes.len()).step_by(37).for_each(|end| trefoil_fuzz::snapshot(&bytes[..end]));
     }
 }
 

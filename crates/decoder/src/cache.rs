@@ -198,7 +198,7 @@ impl Cache {
     /// Number of a block's pages for each KV head.
     pub(crate) fn pages(&self, block: usize, first: usize, tokens: usize) -> usize {
         let first = if self.has_window[block] { first } else { 0 };
-        (tokens - first).div_ceil(PAGE_TOKENS)
+        tokens.saturating_sub(first).div_ceil(PAGE_TOKENS)
     }
 
     /// A KV head that this instance holds, by its number among these.
