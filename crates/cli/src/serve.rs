@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use trefoil_contract::Setting;
-use trefoil_host::{Interrupt, RunOptions};
+use trefoil_host::{Inference, Interrupt, RunOptions};
 use trefoil_server::{ModelSource as Served, Stopper};
 
 use crate::adapters::AdapterFlags;
@@ -29,9 +29,10 @@ pub(crate) struct Offer<'a> {
     pub(crate) settings: &'a [Setting],
 }
 
-/// A model that an option names: composed and compiled now, so that what is wrong shows before
-/// the server listens, and loaded when it is asked for.
-pub(crate) fn source(text: &str, offer: &Offer<'_>, session: &Session) -> Result<Served> {
+/// The model that an option names, or all of a composition that has several, as `NAME/MODEL`:
+/// composed and compiled now, so that what is wrong shows before the server listens, and loaded when
+/// they are asked for.
+pub(crate) fn sources(text: &str, offer: &Offer<'_>, session: &Session) -> Result<Vec<Served>> {
     let (name, text) = named(text);
     let name = name.map_or_else(|| name_of(text), str::to_owned);
     let model = ModelSource::find(text, session)?;
@@ -52,13 +53,26 @@ pub(crate) fn source(text: &str, offer: &Offer<'_>, session: &Session) -> Result
         instances: wanted.instances.for_program(&program),
         ..RunOptions::default()
     };
-    let settings = offer.settings.to_vec();
-    let open = move || {
-        // Of its own: an instance that was stopped stays so.
-        let options = RunOptions { interrupt: Interrupt::new(), ..options.clone() };
-        Instance::open(&runtime, &program, &options, &settings)
+    let models = match model {
+        ModelSource::Composition(_) => Inference::models(&runtime, &program, &options)?,
+        _ => Vec::new(),
     };
-    Ok(Served { name, open: Box::new(open) })
+    let served = |name: String, model: Option<String>| {
+        let settings = offer.settings.to_vec();
+        let (runtime, program, options) = (runtime.clone(), program.clone(), options.clone());
+        let open = move || {
+            // Of its own: an instance that was stopped stays so.
+            let options = RunOptions { interrupt: Interrupt::new(), ..options.clone() };
+            Instance::open(&runtime, &program, &options, &settings, model.as_deref())
+        };
+        Served { name, open: Box::new(open) }
+    };
+    Ok(match models.len() {
+        0 | 1 => vec![served(name, None)],
+        _ => {
+            models.into_iter().map(|model| served(format!("{name}/{model}"), Some(model))).collect()
+        }
+    })
 }
 
 /// The name of a file without what says its kind, or a model's name as it is.

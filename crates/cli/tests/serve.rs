@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use support::served::Served;
 use support::{Place, needed, run_with_input, smollm2};
+use trefoil_fixtures::{TinyLlama, tiny_llama};
 
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
@@ -167,6 +168,24 @@ fn models_have_the_names_of_their_files_and_the_server_stops_cleanly() {
         served.interrupt();
         assert_eq!(served.child.wait().expect("ends").code(), Some(0));
     }
+}
+
+#[test]
+fn all_models_of_a_composition_are_offered() {
+    let place = Place::with_model();
+    let other = TinyLlama { seed: 9, ..TinyLlama::default() };
+    place.write("other.gguf", &tiny_llama(&other));
+    let compose = ["compose", "--engine", "cpu", "--model", "tiny.gguf", "--model"];
+    place.run(&[&compose[..], &["big=other.gguf", "-o", "two.wasm"]].concat()).succeeded();
+    let served = Served::start(&place, &["two.wasm", "tiny.gguf", "--engine", "cpu"]);
+    assert_eq!(served.models, json!(["two/tiny", "two/big", "tiny"]));
+    let text = |model: &str| {
+        let body = json!({ "model": model, "prompt": "a", "temperature": 0, "max_tokens": 12 });
+        let answer = served.post("/v1/completions", &body);
+        answer["choices"][0]["text"].clone()
+    };
+    assert_eq!(text("two/tiny"), text("tiny"));
+    assert_ne!(text("two/big"), text("tiny"));
 }
 
 #[test]

@@ -69,6 +69,25 @@ pub struct Restoration(ResourceAny);
 
 type CallResult<T> = Result<T, CallError>;
 
+/// An instance of a program that exports `trefoil:llm/inference`, and those beside it.
+fn instantiate(
+    runtime: &Runtime,
+    program: &Program,
+    options: &RunOptions,
+) -> CallResult<(Store<Guest>, PlugIn, Workers)> {
+    if !program.exports("trefoil:llm/inference") {
+        return Err(Failure::Export(format!(
+            "`{}` does not export `trefoil:llm/inference`: it is not a composition without an app",
+            program.path().display()
+        ))
+        .into());
+    }
+    let Prepared { mut store, linker, workers } = prepare(runtime, program, "trefoil", options)?;
+    let plug_in = PlugIn::instantiate(&mut store, &program.component, &linker)
+        .map_err(|error| classify(&error, options.limits.timeout, options.gauges.refusal()))?;
+    Ok((store, plug_in, workers))
+}
+
 impl Inference {
     /// Instantiates the program and opens the model of this name, or the default one. `settings`
     /// are the defaults that an app would set with `configure`.
@@ -83,20 +102,9 @@ impl Inference {
         settings: &[Setting],
         name: Option<&str>,
     ) -> CallResult<Self> {
-        if !program.exports("trefoil:llm/inference") {
-            return Err(Failure::Export(format!(
-                "`{}` does not export `trefoil:llm/inference`: it is not a composition without an \
-                 app",
-                program.path().display()
-            ))
-            .into());
-        }
-        let Prepared { mut store, linker, workers } =
-            prepare(runtime, program, "trefoil", options)?;
+        let (mut store, plug_in, workers) = instantiate(runtime, program, options)?;
         let (limits, gauges) = (options.limits, options.gauges.clone());
         let fail = |error: &wasmtime::Error| classify(error, limits.timeout, gauges.refusal());
-        let plug_in = PlugIn::instantiate(&mut store, &program.component, &linker)
-            .map_err(|error| fail(&error))?;
         let interface = plug_in.trefoil_llm_inference();
         if !settings.is_empty() {
             let settings: Vec<_> = settings.iter().map(convert::setting).collect();
@@ -112,6 +120,24 @@ impl Inference {
             .map_err(convert::error)?;
         let gauges = options.gauges.clone();
         Ok(Inference { store, plug_in, model, limits, gauges, workers })
+    }
+
+    /// The names of the models that a program can open, the default one first. Loads none.
+    ///
+    /// # Errors
+    /// As [`Inference::open`].
+    pub fn models(
+        runtime: &Runtime,
+        program: &Program,
+        options: &RunOptions,
+    ) -> CallResult<Vec<String>> {
+        let (mut store, plug_in, _workers) = instantiate(runtime, program, options)?;
+        let parts = plug_in
+            .trefoil_llm_inference()
+            .call_models(&mut store)
+            .map_err(|error| classify(&error, options.limits.timeout, options.gauges.refusal()))?
+            .map_err(convert::error)?;
+        Ok(parts.into_iter().map(|part| part.name).collect())
     }
 
     /// What is known about the model.

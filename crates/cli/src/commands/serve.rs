@@ -12,7 +12,7 @@ use crate::adapters::AdapterFlags;
 use crate::exit::{self, UsageError};
 use crate::flags::{ModelSettings, RequestSettings, ServedGuestFlags, duration};
 use crate::parts::ConfigurationFlags;
-use crate::serve::{Offer, source, stop_on_interrupt};
+use crate::serve::{Offer, stop_on_interrupt};
 use crate::session::{Session, print_json};
 
 /// Answers at once, unless the user says otherwise: more than one person at a terminal needs.
@@ -98,15 +98,16 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
     };
     let mut sources = Vec::new();
     for text in &arguments.models {
-        let source = source(text, &offer, session)?;
-        if sources.iter().any(|other: &trefoil_server::ModelSource| other.name == source.name) {
-            let text = format!(
-                "two models are named `{}`; put another name before one: NAME=MODEL",
-                source.name
-            );
-            return Err(UsageError(text).into());
+        for source in crate::serve::sources(text, &offer, session)? {
+            if sources.iter().any(|other: &trefoil_server::ModelSource| other.name == source.name) {
+                let text = format!(
+                    "two models are named `{}`; put another name before one: NAME=MODEL",
+                    source.name
+                );
+                return Err(UsageError(text).into());
+            }
+            sources.push(source);
         }
-        sources.push(source);
     }
     let names: Vec<_> = sources.iter().map(|source| source.name.clone()).collect();
     let models = Models::new(sources, arguments.limits());

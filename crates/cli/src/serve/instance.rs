@@ -12,14 +12,15 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Loads the default model of a program.
+    /// Loads the model of this name, or the default one.
     pub(super) fn open(
         runtime: &Runtime,
         program: &Program,
         options: &RunOptions,
         settings: &[Setting],
+        name: Option<&str>,
     ) -> Result<Box<dyn Backend>, String> {
-        let inference = Inference::open(runtime, program, options, settings, None)
+        let inference = Inference::open(runtime, program, options, settings, name)
             .map_err(|error| format!("the model cannot be loaded: {error}"))?;
         Ok(Box::new(Instance { inference, generations: HashMap::new(), next: 0 }))
     }

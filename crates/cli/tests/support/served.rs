@@ -43,6 +43,23 @@ impl Served {
         text
     }
 
+    /// What answers a body in JSON, which must be JSON as well.
+    pub fn post(&self, path: &str, body: &Value) -> Value {
+        let host = self.url.strip_prefix("http://").expect("plain HTTP");
+        let mut stream = TcpStream::connect(host).expect("listens");
+        let (body, mut text) = (body.to_string(), String::new());
+        let length = body.len();
+        // HTTP/1.0 has no framing.
+        write!(
+            stream,
+            "POST {path} HTTP/1.0\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .expect("takes a request");
+        stream.read_to_string(&mut text).expect("answers");
+        let (_, body) = text.split_once("\r\n\r\n").expect("a body");
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
     /// Waits until no answer of a model is under way.
     pub fn until_idle(&self, model: &str) {
         let active = format!("trefoil_requests_active{{model=\"{model}\"}} 0\n");
