@@ -95,18 +95,17 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
             let slot = &mut slots[work.slot];
             let mut rows = rows.by_ref().take(work.rows());
             let computed = slot.cached + work.length + work.draft.len();
-            // Booked only when the token is chosen: a choice that fails can be made again.
-            let event = match rows.next() {
-                Some(row) => slot.choose(row, vocabulary, context).map(|()| {
-                    let accepted = slot.check_draft(&work.draft, &mut rows, vocabulary, context);
-                    slot.cached += work.length + accepted;
-                }),
-                None => {
-                    let event = slot.progress(work.length);
-                    slot.cached += work.length;
-                    return Ok(event);
-                }
+            let Some(row) = rows.next() else {
+                let event = slot.progress(work.length);
+                slot.cached = computed;
+                return Ok(event);
             };
+            // Booked only when the token is chosen: a choice that fails can be made again.
+            let chosen = slot.choose(row, vocabulary, context);
+            if chosen.is_ok() {
+                let accepted = slot.check_draft(&work.draft, &mut rows, vocabulary, context);
+                slot.cached += work.length + accepted;
+            }
             // Rows behind a wrong guess.
             rows.for_each(drop);
             if slot.cached < computed {
@@ -114,7 +113,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
                 forward.truncate(work.slot, known);
                 slot.cached = forward.reusable(work.slot, known) as usize;
             }
-            event?;
+            chosen?;
             if let Some(kept) = slot.shift(context) {
                 forward.truncate(work.slot, slot::count(kept));
                 slot.cached = forward.reusable(work.slot, slot::count(kept)) as usize;
