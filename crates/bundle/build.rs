@@ -51,6 +51,12 @@ const GUESTS: &[Guest] = &[
         target: CORE,
         features: "+simd128",
     },
+    Guest {
+        name: "server",
+        package: "trefoil-server-component",
+        target: CORE,
+        features: "+simd128",
+    },
     Guest { name: "chat", package: "trefoil-chat-component", target: WASI, features: "+simd128" },
 ];
 
@@ -63,6 +69,7 @@ const GUEST_CRATES: &[&str] = &[
     "generation",
     "gguf",
     "kernels",
+    "openai",
     "remote",
     "settings",
     "tokenizer",

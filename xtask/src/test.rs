@@ -48,6 +48,8 @@ struct Session {
     runtimes: Runtimes,
     /// Only for what `--all` adds.
     wasmtime_aarch64: Option<std::path::PathBuf>,
+    /// Likewise.
+    wash: Option<std::path::PathBuf>,
     /// The test runners' own summary lines.
     summaries: Vec<String>,
     times: Vec<(String, Duration, bool)>,
@@ -67,6 +69,7 @@ pub(crate) fn run(all: bool, only: &[String]) -> Result<()> {
         smollm2: model::smollm2()?,
         gemma3: model::gemma3()?,
         wasmtime_aarch64: all.then(|| tools::wasmtime_aarch64(&runtimes.python)).transpose()?,
+        wash: all.then(|| tools::wash(&runtimes.python)).transpose()?,
         runtimes,
         summaries: Vec::new(),
         times: Vec::new(),
@@ -169,6 +172,9 @@ impl Session {
             .env("TREFOIL_NODE_PACKAGES", &self.runtimes.node_packages);
         if let Some(wasmtime) = &self.wasmtime_aarch64 {
             command.env("TREFOIL_WASMTIME_AARCH64", wasmtime);
+        }
+        if let Some(wash) = &self.wash {
+            command.env("TREFOIL_WASH", wash);
         }
     }
 

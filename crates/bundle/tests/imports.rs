@@ -1,7 +1,7 @@
 //! What the components that come with Trefoil import: the invariant that keeps what an app is
 //! granted away from the code that reads untrusted models.
 
-use trefoil_bundle::{CHAT, ENGINE_CPU, ENGINE_CPU_RELAXED, MODEL_FILE, MODEL_HTTP, SOLO};
+use trefoil_bundle::{CHAT, ENGINE_CPU, ENGINE_CPU_RELAXED, MODEL_FILE, MODEL_HTTP, SERVER, SOLO};
 use trefoil_compose::Component;
 
 fn component(bytes: &[u8]) -> Component {
@@ -81,13 +81,30 @@ fn chat_has_no_file_system_to_read_and_no_network() {
 }
 
 #[test]
+fn the_server_imports_its_model_and_what_every_http_host_has() {
+    let server = component(SERVER);
+    let expected = [
+        "trefoil:llm/inference@0.1.0",
+        "trefoil:llm/types@0.1.0",
+        // Answers have a date and a name of their own.
+        "wasi:clocks/wall-clock@0.2.0",
+        "wasi:http/types@0.2.0",
+        "wasi:io/error@0.2.0",
+        "wasi:io/streams@0.2.0",
+        "wasi:random/random@0.2.0",
+    ];
+    assert_eq!(sorted(server.imports()), expected);
+    assert_eq!(sorted(server.exports()), ["wasi:http/incoming-handler@0.2.0"]);
+}
+
+#[test]
 fn components_name_no_path_of_the_machine_that_built_them() {
     let home = std::env::home_dir().map(|home| home.to_string_lossy().into_owned());
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let root = std::fs::canonicalize(root).expect("the workspace exists");
     let mut paths = vec![root.to_string_lossy().into_owned()];
     paths.extend(home.filter(|home| home.len() > 1));
-    for bytes in [CHAT, ENGINE_CPU, ENGINE_CPU_RELAXED, MODEL_FILE, MODEL_HTTP, SOLO] {
+    for bytes in [CHAT, ENGINE_CPU, ENGINE_CPU_RELAXED, MODEL_FILE, MODEL_HTTP, SERVER, SOLO] {
         for path in &paths {
             let found = bytes.windows(path.len()).any(|window| window == path.as_bytes());
             assert!(!found, "a component contains `{path}`");

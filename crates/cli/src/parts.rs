@@ -64,11 +64,12 @@ impl Engine {
     }
 }
 
-/// The app that comes with Trefoil, or a file.
+/// An app that comes with Trefoil, or a file.
 pub(crate) fn app(text: &str) -> Result<Component> {
     match text {
         "chat" => bundled("chat", trefoil_bundle::CHAT),
-        path => from_file(Path::new(path), "--app", "`chat`"),
+        "server" => bundled("server", trefoil_bundle::SERVER),
+        path => from_file(Path::new(path), "--app", "`chat`, `server`"),
     }
 }
 

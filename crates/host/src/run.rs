@@ -58,6 +58,8 @@ pub fn run(runtime: &Runtime, program: &Program, options: &RunOptions) -> Result
             if program.exports("trefoil:llm/inference") {
                 "; it is a composition without an app, so give it one: `trefoil chat`, or \
                  `trefoil compose --app`"
+            } else if program.exports("wasi:http/incoming-handler") {
+                "; it answers HTTP requests, for example in `wasmtime serve`"
             } else {
                 ""
             }

@@ -28,7 +28,8 @@ pub(crate) struct Arguments {
     remote: RemoteFlags,
     #[command(flatten)]
     configuration: ConfigurationFlags,
-    /// `chat` or an app component; without one the result exports `trefoil:llm/inference`
+    /// `chat`, `server` (answers HTTP requests as OpenAI's API does: `wasmtime serve`) or an app
+    /// component; without one the result exports `trefoil:llm/inference`
     #[arg(long)]
     app: Option<String>,
     /// The component to write
