@@ -11,7 +11,7 @@ use crate::endpoint::Endpoint;
 use crate::{
     Answer, Asked, BODY_BYTES_MAX, ChatRequest, CompletionRequest, DetokenizeRequest,
     DetokenizeResponse, EmbeddingRequest, Failure, GenerationRequest, Health, ModelBody, ModelList,
-    Stamp, Text, TokenizeRequest, TokenizeResponse, choose, document, read,
+    ResponsesRequest, Stamp, Text, TokenizeRequest, TokenizeResponse, choose, document, read,
 };
 
 /// A request as it arrives.
@@ -171,6 +171,7 @@ fn respond<M: Models>(
         }
         Endpoint::Chat => generate::<ChatRequest, M>(incoming, models, stamp, client),
         Endpoint::Completions => generate::<CompletionRequest, M>(incoming, models, stamp, client),
+        Endpoint::Responses => generate::<ResponsesRequest, M>(incoming, models, stamp, client),
         Endpoint::Embeddings => {
             let request: EmbeddingRequest = incoming.read()?;
             let (name, model) = opened(models, request.model())?;
@@ -259,9 +260,9 @@ fn generate<R: GenerationRequest, M: Models>(
 }
 
 /// Sends an answer as server-sent events.
-fn chunks(
+fn chunks<A: Answer>(
     mut generation: impl Generation,
-    mut answer: impl Answer,
+    mut answer: A,
     client: &mut impl Client,
 ) -> Result<(), End> {
     // An error before the first token still has a status.
@@ -272,10 +273,10 @@ fn chunks(
         }
     };
     client.head(200, &[("content-type", "text/event-stream"), ("cache-control", "no-cache")])?;
-    let mut text: String = answer.first().iter().map(data).collect();
+    let mut text: String = answer.first().iter().map(piece::<A>).collect();
     loop {
         match event {
-            Ok(event) => text.extend(answer.chunks(event).iter().map(data)),
+            Ok(event) => text.extend(answer.chunks(event).iter().map(piece::<A>)),
             Err(error) => {
                 text += &data(&Failure::from(error).into_body());
                 break;
@@ -290,8 +291,17 @@ fn chunks(
         }
         event = generation.next();
     }
-    text += "data: [DONE]\n\n";
+    if let Some(last) = A::LAST {
+        text += &format!("data: {last}\n\n");
+    }
     Ok(client.send(text.as_bytes())?)
+}
+
+fn piece<A: Answer>(chunk: &A::Chunk) -> String {
+    match A::name(chunk) {
+        Some(name) => format!("event: {name}\n{}", data(chunk)),
+        None => data(chunk),
+    }
 }
 
 fn data(value: &impl Serialize) -> String {

@@ -226,6 +226,19 @@ fn a_stream_comes_piece_by_piece() {
 }
 
 #[test]
+fn events_of_a_response_have_names_and_no_end_but_the_last() {
+    let mut one = One::new();
+    let heard = one.post("/v1/responses", &json!({ "input": "x", "stream": true }));
+    assert_eq!(heard.status, 200);
+    let text = heard.pieces.concat();
+    assert!(text.starts_with("event: response.created\ndata: {"), "{text}");
+    let last = text.trim_end().rsplit("\n\n").next().expect("events");
+    assert!(last.starts_with("event: response.completed\ndata: {"), "{last}");
+    let whole = one.post("/v1/responses", &json!({ "input": "x" })).json();
+    assert_eq!(whole["output"][0]["content"][0]["text"], "a b c ");
+}
+
+#[test]
 fn who_leaves_ends_the_answer() {
     let mut one = One::new();
     let mut heard = Heard { leaves_after: Some(1), ..Heard::default() };
