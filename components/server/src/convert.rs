@@ -138,7 +138,9 @@ impl From<wit::Delta> for contract::Delta {
 }
 
 record!(wit::ToolCallDelta => contract::ToolCallDelta { choice, index, id, name, arguments });
-record!(wit::Usage => contract::Usage { prompt_tokens, cached_tokens, generated_tokens });
+record!(wit::Usage => contract::Usage {
+    prompt_tokens, cached_tokens, generated_tokens, drafted_tokens, accepted_tokens,
+});
 record!(wit::Done => contract::Done { choice, reason, usage });
 variant!(wit::FinishReason => contract::FinishReason {
     Stop, StopText, Length, ContextFull, ToolCalls,
