@@ -91,7 +91,7 @@ fn llama_server(folder: &Path, python: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(&work)?;
     let mut download = Command::new(python);
     download.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check"]);
-    download.args(["--no-deps", "--no-binary", ":all:", LLAMA, "--dest"]).arg(&work);
+    download.args(["--no-deps", "--no-binary", "llama-cpp-python", LLAMA, "--dest"]).arg(&work);
     command::run_quietly(&mut download)?;
     let name = LLAMA.replace("==", "-").replace("llama-cpp-python", "llama_cpp_python");
     let archive = work.join(format!("{name}.tar.gz"));
