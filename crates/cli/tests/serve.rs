@@ -175,7 +175,7 @@ fn all_models_of_a_composition_are_offered() {
     let place = Place::with_model();
     let other = TinyLlama { seed: 9, ..TinyLlama::default() };
     place.write("other.gguf", &tiny_llama(&other));
-    let compose = ["compose", "--engine", "cpu", "--model", "tiny.gguf", "--model"];
+    let compose = ["compose", "--engine", "cpu", "--model", "tiny=tiny.gguf", "--model"];
     place.run(&[&compose[..], &["big=other.gguf", "-o", "two.wasm"]].concat()).succeeded();
     let served = Served::start(&place, &["two.wasm", "tiny.gguf", "--engine", "cpu"]);
     assert_eq!(served.models, json!(["two/tiny", "two/big", "tiny"]));

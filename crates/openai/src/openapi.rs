@@ -27,7 +27,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 /// Lists the models.
 #[utoipa::path(
-    get, path = "/v1/models", tag = "info", operation_id = "list",
+    get, path = "/v1/models", tag = "info", operation_id = "list_models",
     responses(
         (status = 200, description = "The models", body = ModelList),
         (status = "default", description = "Why there is no answer", body = ErrorBody),
@@ -37,7 +37,7 @@ fn list() {}
 
 /// Shows a model.
 #[utoipa::path(
-    get, path = "/v1/models/{name}", tag = "info", operation_id = "one",
+    get, path = "/v1/models/{name}", tag = "info", operation_id = "get_model",
     params(("name" = String, Path, description = "Its name")),
     responses(
         (status = 200, description = "The model", body = ModelBody),
@@ -55,7 +55,7 @@ fn health() {}
 
 /// Answers a conversation.
 #[utoipa::path(
-    post, path = "/v1/chat/completions", tag = "chat", operation_id = "create",
+    post, path = "/v1/chat/completions", tag = "chat", operation_id = "create_chat_completion",
     request_body = ChatRequest,
     responses(
         (status = 200, description = "The answers; with `stream` as server-sent events, each a \
@@ -67,7 +67,7 @@ fn chat() {}
 
 /// Goes on with a text.
 #[utoipa::path(
-    post, path = "/v1/completions", tag = "completions", operation_id = "create",
+    post, path = "/v1/completions", tag = "completions", operation_id = "create_completion",
     request_body = CompletionRequest,
     responses(
         (status = 200, description = "The answers; with `stream` as server-sent events of the \
@@ -79,7 +79,7 @@ fn completions() {}
 
 /// Answers a conversation of which nothing is kept.
 #[utoipa::path(
-    post, path = "/v1/responses", tag = "responses", operation_id = "create",
+    post, path = "/v1/responses", tag = "responses", operation_id = "create_response",
     request_body = ResponsesRequest,
     responses(
         (status = 200, description = "The response; with `stream` as server-sent events, each with \
@@ -91,7 +91,7 @@ fn responses() {}
 
 /// Computes the vectors of texts.
 #[utoipa::path(
-    post, path = "/v1/embeddings", tag = "embeddings", operation_id = "create",
+    post, path = "/v1/embeddings", tag = "embeddings", operation_id = "create_embedding",
     request_body = EmbeddingRequest,
     responses(
         (status = 200, description = "The vectors", body = EmbeddingResponse),

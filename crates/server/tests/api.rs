@@ -310,6 +310,13 @@ fn the_description_names_what_is_served() {
     let mut sorted = paths.clone();
     sorted.sort();
     assert_eq!(sorted, expected);
+    // OpenAPI 3.1, section 4.8.10: unique among all operations.
+    let operations = document["paths"].as_object().unwrap().values();
+    let operations = operations.flat_map(|methods| methods.as_object().unwrap().values());
+    let mut ids: Vec<_> = operations.map(|it| it["operationId"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), paths.len());
     let schemas = &document["components"]["schemas"];
     assert!(schemas["ChatRequest"].is_object() && schemas["ErrorBody"].is_object());
 }

@@ -105,7 +105,8 @@ fn llama_server(folder: &Path, python: &Path) -> Result<PathBuf> {
     configure.args(["-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF"]);
     command::run_quietly(&mut configure)?;
     let mut make = Command::new("cmake");
-    make.arg("--build").arg(&build).args(["--target", "llama-server", "--parallel"]);
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+    make.arg("--build").arg(&build).args(["--target", "llama-server", "--parallel", &jobs]);
     command::run_quietly(&mut make)?;
     std::fs::rename(build.join("bin").join("llama-server"), &server)?;
     std::fs::remove_dir_all(work)?;
