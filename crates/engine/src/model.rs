@@ -178,7 +178,8 @@ impl Model {
     }
 
     /// Refuses a text that fits no context however few tokens it has, before time is spent on
-    /// counting them: other generations wait meanwhile.
+    /// counting them: other generations wait meanwhile. Bytes that the vocabulary has no token for,
+    /// and that would be left out, count as well.
     ///
     /// # Errors
     /// [`Error::ContextOverflow`] with the fewest tokens that the text can have.

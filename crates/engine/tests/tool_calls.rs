@@ -2,64 +2,21 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod support;
+
 use std::rc::Rc;
 
+use support::{engine, holding, integer, message};
 use trefoil_contract::{
-    Conversation, Delta, Error, Event, FinishReason, Message, MessagePart, Part, Prompt,
-    ResponseFormat, Result, Role, Setting, TokenizeOptions, ToolCall, ToolChoice, ToolResult,
-    Value,
+    Conversation, Delta, Error, Event, FinishReason, Message, MessagePart, Prompt, ResponseFormat,
+    Result, Setting, TokenizeOptions, ToolCall, ToolChoice, ToolResult, Value,
 };
-use trefoil_engine::{Engine, Imports, Model, Request};
+use trefoil_engine::{Model, Request};
 use trefoil_fixtures::{ModelFile, TinyLlama, tiny_llama};
 use trefoil_gguf::Source;
 
-/// Imports with one model, in memory.
-struct OneModel(Vec<u8>);
-
-impl Imports for OneModel {
-    fn parts(&self) -> Result<Vec<Part>> {
-        Ok(vec![Part {
-            name: "model".into(),
-            role: Role::Weights,
-            format: "gguf".into(),
-            size: self.0.len() as u64,
-            sha256: String::new(),
-            license: String::new(),
-        }])
-    }
-
-    fn read(&self, _: u32, offset: u64, length: u32) -> Result<Vec<u64>> {
-        let rest = self.0.get(offset as usize..).unwrap_or_default();
-        Ok(trefoil_contract::words(&rest[..rest.len().min(length as usize)]))
-    }
-
-    fn configure(&self, _: &[Part]) -> Result<Vec<Setting>, String> {
-        Ok(Vec::new())
-    }
-
-    fn collective_rank(&self) -> u32 {
-        0
-    }
-
-    fn collective_size(&self) -> u32 {
-        1
-    }
-
-    fn broadcast(&self, _: &[u8]) -> Result<Vec<u8>> {
-        Err(Error::unsupported("one instance alone"))
-    }
-
-    fn all_gather(&self, _: &[u8]) -> Result<Vec<u8>> {
-        Err(Error::unsupported("one instance alone"))
-    }
-
-    fn gather(&self, _: &[u8]) -> Result<Vec<u8>> {
-        Err(Error::unsupported("one instance alone"))
-    }
-}
-
 fn opened(file: Vec<u8>, settings: &[Setting]) -> Result<Rc<Model>> {
-    let engine = Engine::new("cpu", Rc::new(OneModel(file)));
+    let engine = engine(holding([("model".to_owned(), file)].into_iter()));
     engine.configure(settings.to_vec())?;
     engine.open(None)
 }
@@ -70,14 +27,6 @@ fn tiny(settings: &[Setting]) -> Result<Rc<Model>> {
 
 fn text(key: &str, value: &str) -> Setting {
     Setting::new(key, Value::Text(value.into()))
-}
-
-fn integer(key: &str, value: i64) -> Setting {
-    Setting::new(key, Value::Integer(value))
-}
-
-fn message<T>(result: Result<T>) -> String {
-    result.err().expect("should be refused").to_string()
 }
 
 const WEATHER: &str = r#"[{"type": "function", "function": {"name": "weather", "parameters":
