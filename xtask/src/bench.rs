@@ -83,7 +83,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         }
     }
     let model_bytes = std::fs::metadata(&model)?.len() as f64;
-    let rows = targets::rows(&measured, model_bytes);
+    let mut rows = targets::rows(&measured, model_bytes);
+    if !is_full {
+        // What was left out on purpose is no target missed.
+        rows.retain(|row| !row.ratio.is_nan());
+    }
     print!("{}", page::table(&measured, &rows, options.rounds));
     if is_full {
         page::write(&measured, &rows, options.rounds)?;
