@@ -93,6 +93,14 @@ impl Failure {
         Self::new(429, "rate_limit_error", message).code("queue_full")
     }
 
+    /// Large bodies of requests take all the memory that there is for them.
+    pub fn too_much_at_once(bytes_max: usize) -> Self {
+        let message = format!(
+            "requests that are under way have {bytes_max} bytes together already; try again later"
+        );
+        Self::new(429, "rate_limit_error", message).code("bodies_full")
+    }
+
     /// The answer took longer than allowed.
     pub fn too_slow(seconds: u64) -> Self {
         let message = format!("the answer took longer than the {seconds} s that are allowed");

@@ -1,6 +1,7 @@
 //! What is served, and how HTTP becomes requests.
 
 mod answer;
+mod body;
 mod embeddings;
 mod info;
 mod openapi;
@@ -14,8 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -23,10 +23,11 @@ use axum::routing::{get, post};
 use sha2::{Digest, Sha256};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
-use trefoil_openai::{BODY_BYTES_MAX, ChatRequest, CompletionRequest, Failure, ResponsesRequest};
+use trefoil_openai::{ChatRequest, CompletionRequest, Failure, ResponsesRequest};
 
 use crate::batch::Client;
 use crate::{Access, Models};
+use body::{Body, LargeBodies};
 use refused::Refused;
 
 /// How long a client may pause while it sends a request.
@@ -38,12 +39,13 @@ struct App {
     models: Arc<Models>,
     /// SHA-256 of the keys: comparing these tells nothing about the keys by its time.
     keys: Arc<[[u8; 32]]>,
+    large_bodies: LargeBodies,
 }
 
 /// Everything that is served.
 pub(crate) fn router(models: Arc<Models>, access: &Access) -> std::io::Result<Router> {
     let keys = access.keys.iter().map(|key| Sha256::digest(key).into()).collect();
-    let app = App { models, keys };
+    let app = App { models, keys, large_bodies: LargeBodies::default() };
     let guarded = Router::new()
         .route("/v1/models", get(info::list))
         .route("/v1/models/{*name}", get(info::one))
@@ -64,7 +66,6 @@ pub(crate) fn router(models: Arc<Models>, access: &Access) -> std::io::Result<Ro
         .fallback(no_page)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(app.clone(), count))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(RequestBodyTimeoutLayer::new(BODY_PAUSE))
         .with_state(app);
     Ok(match cors(&access.origins)? {
@@ -134,25 +135,4 @@ async fn no_page(uri: Uri) -> Refused {
 
 async fn no_method(method: Method, uri: Uri) -> Refused {
     Refused(Failure::no_method(method.as_str(), uri.path()))
-}
-
-/// A body in JSON, whose faults are reported as OpenAI does: with the name of the parameter.
-/// Content types are not looked at: clients without one mean JSON.
-struct Body<T>(T);
-
-impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> {
-    type Rejection = Refused;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
-        let announced = request.headers().get(header::CONTENT_LENGTH);
-        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if let Some(bytes) = announced.filter(|bytes| *bytes > BODY_BYTES_MAX as u64) {
-            // Not read at all: the client is told at once.
-            return Err(Failure::too_large(bytes).into());
-        }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            Failure::body(rejection.status().as_u16(), rejection.body_text())
-        })?;
-        Ok(Body(trefoil_openai::read(&bytes)?))
-    }
 }

@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::Setup;
+use support::{Reply, Setup};
 use trefoil_contract::{MessagePart, Prompt, ResponseFormat, ToolChoice};
 use trefoil_server::Access;
 
@@ -250,7 +250,7 @@ fn what_is_wrong_is_named() {
     let (status, error) = server.get("/v1/chat/completions").error();
     assert_eq!((status, &error["code"]), (405, &json!("method_not_allowed")));
     // The server does not wait for what it will not take.
-    let (status, error) = server.announce("/v1/completions", 40 << 20).error();
+    let (status, error) = Reply::read(server.announce("/v1/completions", 40 << 20)).error();
     assert_eq!((status, &error["code"]), (413, &json!("invalid_body")));
 }
 

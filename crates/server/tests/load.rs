@@ -103,6 +103,33 @@ fn a_full_queue_says_so() {
 }
 
 #[test]
+fn large_bodies_have_bounded_memory_together() {
+    let server = Setup::default().start();
+    let large = json!({ "prompt": "x", "max_tokens": 1, "user": "x".repeat(2 << 20) });
+    assert_eq!(server.post("/v1/completions", &large).status, 200);
+    // They announce all that may be had and send none of it.
+    let sizes = [[32 << 20; 8].as_slice(), &[9 << 20]].concat();
+    let announce = |bytes| server.announce("/v1/completions", bytes);
+    let silent: Vec<_> = sizes.into_iter().map(announce).collect();
+    server.until("nothing is left for a large one", || {
+        server.post("/v1/completions", &large).status == 429
+    });
+    let reply = server.post("/v1/completions", &large);
+    assert!(reply.head.contains("retry-after: 1"), "{}", reply.head);
+    assert_eq!(reply.error().1["code"], "bodies_full");
+    assert_eq!(server.post("/v1/completions", &count(1)).status, 200);
+    // One without an announced length, in chunks, is counted as it comes.
+    let chunked = |bytes: usize| {
+        let body =
+            format!("{{\"prompt\":\"x\",\"max_tokens\":1,\"user\":\"{}\"}}", "x".repeat(bytes));
+        server.send_chunked("/v1/completions", &body).status
+    };
+    assert_eq!((chunked(1000), chunked(2 << 20)), (200, 429));
+    drop(silent);
+    server.until("there is memory again", || server.post("/v1/completions", &large).status == 200);
+}
+
+#[test]
 fn a_client_that_does_not_read_delays_nobody() {
     let server = Setup::default().start();
     let body = json!({ "prompt": "x", "max_tokens": 10_000_000, "stream": true });

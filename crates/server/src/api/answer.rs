@@ -24,7 +24,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub(super) async fn create<R: GenerationRequest>(
     State(app): State<App>,
     Extension(client): Extension<Client>,
-    Body(body): Body<R>,
+    Body { value: body, share: _share }: Body<R>,
 ) -> Result<Response, Refused>
 where
     R::Answer: Send + 'static,

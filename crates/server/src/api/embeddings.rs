@@ -8,7 +8,7 @@ use super::{App, Body, Refused};
 /// Computes the vectors of texts.
 pub(super) async fn create(
     State(app): State<App>,
-    Body(body): Body<EmbeddingRequest>,
+    Body { value: body, share: _share }: Body<EmbeddingRequest>,
 ) -> Result<Json<EmbeddingResponse>, Refused> {
     let model = app.models.get(body.model())?;
     let (texts, mut embeddings) = body.texts(&model.name)?;

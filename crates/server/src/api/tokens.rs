@@ -7,7 +7,7 @@ use super::{App, Body, Refused};
 /// Turns text into tokens.
 pub(super) async fn tokenize(
     State(app): State<App>,
-    Body(body): Body<TokenizeRequest>,
+    Body { value: body, share: _share }: Body<TokenizeRequest>,
 ) -> Result<Json<TokenizeResponse>, Refused> {
     let model = app.models.get(body.model())?;
     let (text, options) = body.into_parts();
@@ -18,7 +18,7 @@ pub(super) async fn tokenize(
 /// Turns tokens into text.
 pub(super) async fn detokenize(
     State(app): State<App>,
-    Body(body): Body<DetokenizeRequest>,
+    Body { value: body, share: _share }: Body<DetokenizeRequest>,
 ) -> Result<Json<DetokenizeResponse>, Refused> {
     let model = app.models.get(body.model())?;
     let (tokens, special) = body.into_parts();

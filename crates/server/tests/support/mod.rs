@@ -266,7 +266,7 @@ impl Served {
     }
 
     /// Says that a body of so many bytes will follow, and sends none.
-    pub(crate) fn announce(&self, path: &str, bytes: usize) -> Reply {
+    pub(crate) fn announce(&self, path: &str, bytes: usize) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         write!(
@@ -275,7 +275,7 @@ impl Served {
              {bytes}\r\n\r\n"
         )
         .unwrap();
-        Reply::read(stream)
+        stream
     }
 
     /// Sends a request and leaves the answer to the caller.
@@ -290,6 +290,23 @@ impl Served {
         )
         .unwrap();
         stream
+    }
+
+    /// Sends a body without saying how long it is.
+    pub(crate) fn send_chunked(&self, path: &str, body: &str) -> Reply {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let head = "host: test\r\nconnection: close\r\ntransfer-encoding: chunked";
+        write!(stream, "POST {path} HTTP/1.1\r\n{head}\r\n\r\n").unwrap();
+        for chunk in body.as_bytes().chunks(100_000) {
+            let chunk = [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat();
+            // The server may have answered and gone.
+            if stream.write_all(&chunk).is_err() {
+                break;
+            }
+        }
+        let _ = stream.write_all(b"0\r\n\r\n");
+        Reply::read(stream)
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Reply {
@@ -337,7 +354,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn read(mut stream: TcpStream) -> Reply {
+    pub(crate) fn read(mut stream: TcpStream) -> Reply {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
         Reply::parse(&String::from_utf8(bytes).unwrap())
