@@ -1,8 +1,8 @@
 """Makes a tiny random model of each architecture, and what llama.cpp computes with it.
 
 golden.py DIRECTORY [NAME ...] writes NAME.gguf and NAME.json into its folders `architectures` (models
-that generate, with logits) and `embeddings` (with vectors). `cargo xtask golden` runs it with the
-versions of `gguf` and `llama-cpp-python` that it needs.
+that generate, with logits), `embeddings` (with vectors) and `ranking` (with scores). `cargo xtask
+golden` runs it with the versions of `gguf` and `llama-cpp-python` that it needs.
 """
 
 import ctypes
@@ -12,7 +12,15 @@ from pathlib import Path
 
 import llama_cpp as ll
 import numpy as np
-from models import ADAPTERS, CONTEXT, EMBEDDING_MODELS, MODELS, build, build_adapter
+from models import (
+    ADAPTERS,
+    CONTEXT,
+    EMBEDDING_MODELS,
+    MODELS,
+    RANKING_MODELS,
+    build,
+    build_adapter,
+)
 
 # Tokens of the prompt; those before the last few fill windows and caches.
 PROMPT = 44
@@ -23,6 +31,10 @@ LONG_PROMPT = 450
 LONG_PLACES = [9, 10, 200, 333, 449]
 # What is embedded; 128 tokens at most.
 TEXT = "The other one, then: he WAS there in 1999! Naïve caf\u00e9 中文 - on it."
+
+# What is ranked.
+QUERY = "Who was there?"
+DOCUMENTS = [TEXT, "on it", ""]
 
 # Kept here: llama.cpp goes on calling it.
 WARNINGS = []
@@ -97,14 +109,33 @@ def rounded(row):
     return [float(f"{value:.7g}") for value in row]
 
 
-def vectors(path):
-    """The tokens of the text, their vectors at some places, and the one of the text."""
-    model = load(path)
-    text = TEXT.encode()
+def tokenize(model, text):
+    """Tokens of a text, with those that the model wants around it."""
+    text = text.encode()
     tokens = (ll.llama_token * 256)()
     vocabulary = ll.llama_model_get_vocab(model)
     count = ll.llama_tokenize(vocabulary, text, len(text), tokens, len(tokens), True, False)
-    tokens = list(tokens[:count])
+    return list(tokens[:count])
+
+
+def scores(path):
+    """How well documents go with a query: `[CLS] query [SEP] document [SEP]`."""
+    model = load(path)
+    rows = []
+    for document in DOCUMENTS:
+        tokens = tokenize(model, QUERY) + tokenize(model, document)[1:]
+        context = compute(path, model, tokens, pooling=-1)
+        row = np.ctypeslib.as_array(ll.llama_get_embeddings_seq(context, 0), (1,)).copy()
+        rows.append({"document": document, "tokens": tokens, "score": rounded(row)[0]})
+        ll.llama_free(context)
+    ll.llama_model_free(model)
+    return {"query": QUERY, "documents": rows}
+
+
+def vectors(path):
+    """The tokens of the text, their vectors at some places, and the one of the text."""
+    model = load(path)
+    tokens = tokenize(model, TEXT)
     width = ll.llama_model_n_embd(model)
     context = compute(path, model, tokens, pooling=0)
     places = [0, 1, len(tokens) // 2, len(tokens) - 1]
@@ -128,10 +159,13 @@ def vectors(path):
 
 
 def main():
-    folders = [Path(sys.argv[1]) / name for name in ("architectures", "embeddings")]
+    folders = [Path(sys.argv[1]) / name for name in ("architectures", "embeddings", "ranking")]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
-    chosen = sys.argv[2:] or [*MODELS, *EMBEDDING_MODELS]
+    chosen = sys.argv[2:] or [*MODELS, *EMBEDDING_MODELS, *RANKING_MODELS]
+    unknown = {*chosen} - {*MODELS, *EMBEDDING_MODELS, *RANKING_MODELS}
+    if unknown:
+        raise SystemExit(f"there are no models {', '.join(sorted(unknown))}")
     for name in [name for name in chosen if name in EMBEDDING_MODELS]:
         path = folders[1] / f"{name}.gguf"
         build(EMBEDDING_MODELS, name, path)
@@ -139,7 +173,13 @@ def main():
         deviation = float(np.std(golden["vectors"]))
         print(f"{name}: {path.stat().st_size} bytes, vectors deviate by {deviation:.2f}")
         (folders[1] / f"{name}.json").write_text(json.dumps(golden) + "\n")
-    for name in [name for name in chosen if name not in EMBEDDING_MODELS]:
+    for name in [name for name in chosen if name in RANKING_MODELS]:
+        path = folders[2] / f"{name}.gguf"
+        build(RANKING_MODELS, name, path)
+        golden = scores(path)
+        print(f"{name}: scores {[row['score'] for row in golden['documents']]}")
+        (folders[2] / f"{name}.json").write_text(json.dumps(golden) + "\n")
+    for name in [name for name in chosen if name in MODELS]:
         path = folders[0] / f"{name}.gguf"
         build(MODELS, name, path)
         is_long = name.endswith("-window")

@@ -395,6 +395,16 @@ def bert(model, pooling, width=EMBEDDING, kinds=None):
         model.norm(at + "layer_output_norm", width, bias=True)
 
 
+def ranking_bert(model, has_dense):
+    """A BERT that says how well two texts go together, by way of a dense layer or at once."""
+    bert(model, 4)
+    if has_dense:
+        model.matrix("cls", EMBEDDING, EMBEDDING)
+        model.bias("cls", EMBEDDING)
+    model.matrix("cls.output", EMBEDDING, 1)
+    model.bias("cls.output", 1)
+
+
 def nomic_bert(model):
     model.keys(
         attention__head_count_kv=None,
@@ -501,6 +511,13 @@ EMBEDDING_MODELS = {
     "nomic-bert": ("nomic-bert", 2, nomic_bert),
     "qwen3-last": ("qwen3", 2, lambda model: qwen3_embedding(model, 3)),
     "qwen3-mean": ("qwen3", 2, lambda model: qwen3_embedding(model, 1)),
+}
+
+
+# Models that rank texts, in the same form.
+RANKING_MODELS = {
+    "bert-rank": ("bert", 2, lambda model: ranking_bert(model, False)),
+    "bert-rank-dense": ("bert", 2, lambda model: ranking_bert(model, True)),
 }
 
 

@@ -174,6 +174,7 @@ impl From<contract::Delta> for wit::Delta {
 }
 
 record!(contract::ToolCallDelta => wit::ToolCallDelta { choice, index, id, name, arguments });
+record!(contract::Relevance => wit::Relevance { score, tokens });
 record!(contract::Usage => wit::Usage {
     prompt_tokens, cached_tokens, generated_tokens, drafted_tokens, accepted_tokens,
 });

@@ -89,6 +89,10 @@ impl wit::GuestModel for Model {
         Ok(self.0.embed(&tokens)?)
     }
 
+    fn relevance(&self, query: Vec<u8>, document: Vec<u8>) -> Result<wit::Relevance, Error> {
+        Ok(self.0.relevance(&query, &document)?.into())
+    }
+
     fn request(&self, prompt: wit::Prompt) -> wit::Request {
         let request = engine::Request::new(Rc::clone(&self.0), prompt.into());
         wit::Request::new(Request(RefCell::new(request)))

@@ -138,6 +138,7 @@ impl From<wit::Delta> for contract::Delta {
 }
 
 record!(wit::ToolCallDelta => contract::ToolCallDelta { choice, index, id, name, arguments });
+record!(wit::Relevance => contract::Relevance { score, tokens });
 record!(wit::Usage => contract::Usage {
     prompt_tokens, cached_tokens, generated_tokens, drafted_tokens, accepted_tokens,
 });

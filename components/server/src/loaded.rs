@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trefoil_contract::{Error, Event, Request, TokenizeOptions};
+use trefoil_contract::{Error, Event, Relevance, Request, TokenizeOptions};
 use trefoil_openai::{Generation, Model, Models};
 
 use crate::bindings::trefoil::llm::inference as wit;
@@ -51,6 +51,10 @@ impl Model for wit::Model {
 
     fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
         Ok(wit::Model::embed(self, tokens)?)
+    }
+
+    fn relevance(&self, query: &[u8], document: &[u8]) -> Result<Relevance, Error> {
+        Ok(wit::Model::relevance(self, query, document)?.into())
     }
 
     fn start(&self, request: Request) -> Result<wit::Generation, Error> {

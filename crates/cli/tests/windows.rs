@@ -171,6 +171,43 @@ fn an_encoder_embeds_and_generates_nothing() {
 }
 
 #[test]
+fn documents_are_sorted_by_a_model_that_ranks() {
+    let place = Place::new();
+    let model = golden::ranking().swap_remove(0);
+    place.write("rank.gguf", &model.file);
+    let golden = model.golden;
+    let mut run = vec!["rerank", "rank.gguf", "-Q", &golden.query];
+    golden.documents.iter().for_each(|it| run.extend(["-d", &it.document]));
+    let json = place.run(&[&run[..], &["--json"]].concat()).json();
+    let results = json["results"].as_array().expect("is a list");
+    assert_eq!(results.len(), golden.documents.len());
+    assert!(results.is_sorted_by_key(|it| std::cmp::Reverse(
+        (it["score"].as_f64().unwrap_or(f64::NAN) * 1e6) as i64
+    )));
+    for result in results {
+        let expected = &golden.documents[result["index"].as_u64().expect("an index") as usize];
+        assert_eq!(result["document"], expected.document);
+        let is_close = (result["score"].as_f64().expect("a score") - expected.score).abs() < 1e-3;
+        assert!(is_close, "{result}, not {}", expected.score);
+    }
+    let instances = place.run(&[&run[..], &["--json", "--instances", "3"]].concat());
+    assert_eq!(instances.json(), json);
+    let lines = place.run_with_input(&run[..4], b"one\ntwo\n").text();
+    let columns: Vec<Vec<_>> = lines.lines().map(|line| line.split('\t').collect()).collect();
+    assert!(
+        columns.iter().all(|line| line.len() == 3 && line[0].parse::<f32>().is_ok()),
+        "{lines}"
+    );
+    let input = json!({ "query": golden.query, "documents": ["one"] }).to_string() + "\n{}\n";
+    let answers = place.run_with_input(&["rerank", "rank.gguf", "--jsonl"], input.as_bytes());
+    let answers = answers.json_lines();
+    assert_eq!(answers[0]["results"][0]["index"], 0);
+    assert_eq!(answers[1]["error"]["code"], "invalid-argument");
+    let other = Place::with_model();
+    other.run(&["rerank", "tiny.gguf", "-Q", "x", "-d", "y"]).failed(1, &["a reranker"]);
+}
+
+#[test]
 fn texts_become_vectors_of_length_1() {
     let place = Place::with_model();
     let run = ["embed", "tiny.gguf", "--pooling", "mean"];

@@ -258,6 +258,15 @@ pub enum FinishReason {
     ToolCalls,
 }
 
+/// How well two texts go together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Relevance {
+    /// The higher, the better: as the model gives it, with no bounds.
+    pub score: f32,
+    /// Tokens that were computed.
+    pub tokens: u32,
+}
+
 /// What a request used, in tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {

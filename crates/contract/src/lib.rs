@@ -15,8 +15,8 @@ mod setting;
 pub use error::Error;
 pub use inference::{
     Conversation, Delta, Done, Event, FinishReason, Message, MessagePart, ModelInfo, Prompt,
-    PromptProgress, Request, ResponseFormat, TokenChoice, TokenProbability, TokenizeOptions,
-    ToolCall, ToolCallDelta, ToolChoice, ToolResult, Usage,
+    PromptProgress, Relevance, Request, ResponseFormat, TokenChoice, TokenProbability,
+    TokenizeOptions, ToolCall, ToolCallDelta, ToolChoice, ToolResult, Usage,
 };
 pub use part::{
     FORMAT_GGUF, FORMAT_GGUF_ROWS_16, Part, ROWS_16_SOURCE_KEY, ROWS_16_VERSION_KEY, Role,

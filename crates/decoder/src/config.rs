@@ -88,6 +88,8 @@ pub struct Config {
     pub token_types: usize,
     /// How the vectors of a text's tokens become one, if the file says.
     pub pooling: Option<Pooling>,
+    /// Whether the model says how well two texts go together.
+    pub ranks: bool,
 }
 
 /// Sizes of a mixture of experts (Shazeer et al., 2017, arXiv:1701.06538).
@@ -212,6 +214,7 @@ impl Config {
             vocabulary_tokens: vocabulary_tokens(&keys, gguf)?,
             token_types: token_types(&keys)?,
             pooling: pooling(&keys)?,
+            ranks: ranks(&keys)?,
         })
     }
 
@@ -271,14 +274,23 @@ fn pooling(keys: &Keys<'_>) -> Result<Option<Pooling>> {
         Some(1) => Some(Pooling::Mean),
         Some(2) => Some(Pooling::Cls),
         Some(3) => Some(Pooling::Last),
-        Some(number) => {
-            return Err(Error::unsupported(format_args!(
-                "key `{}` is {number}, which a model has that ranks texts; this engine embeds \
-                 texts with 1 (mean), 2 (CLS) and 3 (last)",
-                key.full(keys.architecture.name)
-            )));
-        }
+        // It ranks texts.
+        Some(_) => None,
     })
+}
+
+/// Whether the kind of pooling is that of models that rank texts.
+fn ranks(keys: &Keys<'_>) -> Result<bool> {
+    let key = key::POOLING_TYPE;
+    let ranks = keys.optional(key, 0..=4)? == Some(4);
+    if ranks && !keys.architecture.is_encoder() {
+        return Err(Error::unsupported(format_args!(
+            "key `{}` is 4, which a model has that ranks texts; of those this engine computes \
+             encoders (`bert`)",
+            key.full(keys.architecture.name)
+        )));
+    }
+    Ok(ranks)
 }
 
 /// The mixture of experts, if the feed-forward networks are one.

@@ -1,7 +1,7 @@
 //! The decoder, which encodes as well: weights, KV cache, and the order of the computation.
 
 use trefoil_contract::{Error, Result};
-use trefoil_generation::{Forward, SavedCache, Span};
+use trefoil_generation::{Forward, SavedCache, Span, not_ranking};
 use trefoil_gguf::{Gguf, Source};
 use trefoil_kernels::{CacheType, add, soft_cap};
 
@@ -365,6 +365,11 @@ impl<E: Exchange> Forward for Decoder<E> {
 
     fn embed(&mut self, batch: &[Span<'_>], vectors: &mut Vec<f32>) -> Result<()> {
         self.run(batch, Head::None, vectors)
+    }
+
+    fn relevance(&mut self, vector: &[f32]) -> Result<f32> {
+        let ranking = self.weights.ranking.as_ref().ok_or_else(not_ranking)?;
+        Ok(ranking.score(vector, &mut self.scratch.activations))
     }
 
     fn is_encoder(&self) -> bool {

@@ -22,6 +22,7 @@ mod mixture;
 mod partition;
 mod pass;
 mod peers;
+mod ranking;
 mod rope;
 mod saved;
 mod scratch;

@@ -78,6 +78,11 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
+    /// Whether this is rank 0.
+    pub(crate) fn is_first(&self) -> bool {
+        self.query.rank == 0
+    }
+
     /// The share of instance `rank` of `size`.
     pub(crate) fn new(config: &Config, rank: usize, size: usize) -> Partition {
         let rows = |length| Cut::new(length, GROUP_ROWS, rank, size);

@@ -41,6 +41,11 @@ pub(crate) enum Slot {
     OutputNormBias,
     /// The matrix that gives the logits; without it the embedding serves.
     Output,
+    /// What ranks texts: the layer before the last one, and the last one.
+    Ranking,
+    RankingBias,
+    RankingOutput,
+    RankingOutputBias,
     Block(usize, BlockSlot),
     /// A matrix of an expert, by block and number.
     Expert(usize, ExpertSlot, usize),
@@ -99,6 +104,10 @@ impl Slot {
             Slot::OutputNorm => "output_norm.weight".to_owned(),
             Slot::OutputNormBias => "output_norm.bias".to_owned(),
             Slot::Output => "output.weight".to_owned(),
+            Slot::Ranking => "cls.weight".to_owned(),
+            Slot::RankingBias => "cls.bias".to_owned(),
+            Slot::RankingOutput => "cls.output.weight".to_owned(),
+            Slot::RankingOutputBias => "cls.output.bias".to_owned(),
             Slot::Block(block, slot) => format!("blk.{block}.{}", slot.name(architecture)),
             Slot::Expert(block, slot, _) => {
                 let name = match slot {
@@ -160,7 +169,7 @@ enum Presence {
 
 /// All tensors that a model may have, block by block: a file may claim more than fit memory.
 fn slots(config: &Config) -> impl Iterator<Item = (Slot, Presence)> {
-    let ends = end_slots(config.architecture);
+    let ends = end_slots(config.architecture, config.ranks);
     let of_block = block_slots(config.architecture, config.experts.is_some());
     let experts = config.experts.map_or(0, |experts| experts.count);
     let blocks = (0..config.blocks).flat_map(move |block| {
@@ -175,7 +184,7 @@ fn slots(config: &Config) -> impl Iterator<Item = (Slot, Presence)> {
 }
 
 /// What stands before the blocks and behind them.
-fn end_slots(architecture: &Architecture) -> Vec<(Slot, Presence)> {
+fn end_slots(architecture: &Architecture, ranks: bool) -> Vec<(Slot, Presence)> {
     use Presence::{Needed, Possible};
     let mut slots = vec![(Slot::TokenEmbd, Needed)];
     let has_bias = architecture.norm == Norm::Layer;
@@ -194,6 +203,14 @@ fn end_slots(architecture: &Architecture) -> Vec<(Slot, Presence)> {
     }
     if architecture.positions == Positions::Learned {
         slots.push((Slot::PositionEmbd, Needed));
+    }
+    if ranks {
+        slots.extend([
+            (Slot::Ranking, Possible),
+            (Slot::RankingBias, Possible),
+            (Slot::RankingOutput, Needed),
+            (Slot::RankingOutputBias, Possible),
+        ]);
     }
     slots
 }
@@ -326,9 +343,14 @@ fn shape(slot: Slot, config: &Config) -> Shape {
         Slot::RopeFreqs | Slot::RopeFactorsLong | Slot::RopeFactorsShort => {
             vector(config.rope_length / 2)
         }
-        Slot::OutputNorm | Slot::OutputNormBias | Slot::TokenEmbdNorm | Slot::TokenEmbdNormBias => {
-            vector(embedding)
-        }
+        Slot::OutputNorm
+        | Slot::OutputNormBias
+        | Slot::TokenEmbdNorm
+        | Slot::TokenEmbdNormBias
+        | Slot::RankingBias => vector(embedding),
+        Slot::Ranking => matrix(embedding, embedding),
+        Slot::RankingOutput => matrix(embedding, 1),
+        Slot::RankingOutputBias => vector(1),
         Slot::TokenTypes => matrix(embedding, config.token_types),
         Slot::PositionEmbd => matrix(embedding, config.context_tokens_trained as usize),
         Slot::TokenEmbd | Slot::Output => matrix(embedding, config.vocabulary_tokens),

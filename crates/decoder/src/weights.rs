@@ -12,6 +12,7 @@ use crate::architecture::QueryKeyNorm;
 use crate::config::{Config, ExpertsConfig};
 use crate::memory::zeros;
 use crate::partition::Partition;
+use crate::ranking::RankingHead;
 use crate::tensor::{self, BlockSlot, ExpertSlot, Form, MatrixForm, Planned, Slot};
 
 /// The weights of a model: vectors as a whole, of matrices the rows that this instance holds.
@@ -26,6 +27,8 @@ pub(crate) struct Weights {
     pub(crate) output_norm: Option<Norm>,
     /// `None` where the embedding matrix serves: one matrix, two uses.
     output: Option<OwnRows>,
+    /// Of a model that ranks texts.
+    pub(crate) ranking: Option<RankingHead>,
     /// Divisors of RoPE's frequencies; empty without.
     pub(crate) rope_freqs: Vec<f32>,
     /// Those for contexts beyond that of the first training.
@@ -157,6 +160,7 @@ impl Weights {
             blocks: (0..config.blocks).map(|block| loaded.block(block)).collect::<Result<_>>()?,
             output_norm: loaded.norm(Slot::OutputNorm, Slot::OutputNormBias),
             output: loaded.matrices.remove(&Slot::Output),
+            ranking: config.ranks.then(|| loaded.ranking()).transpose()?,
             rope_freqs: loaded.vector_or_empty(Slot::RopeFreqs),
             rope_factors_long: loaded.vector_or_empty(Slot::RopeFactorsLong),
             rope_factors_short: loaded.vector_or_empty(Slot::RopeFactorsShort),
@@ -230,6 +234,9 @@ fn own_rows(slot: Slot, config: &Config, partition: &Partition) -> Range<usize> 
         // Small, and every instance adds them by itself.
         Slot::TokenTypes => 0..config.token_types,
         Slot::PositionEmbd => 0..config.context_tokens_trained as usize,
+        // Computed once for a text, after all else.
+        Slot::Ranking if partition.is_first() => 0..config.embedding_length,
+        Slot::RankingOutput if partition.is_first() => 0..1,
         _ => 0..0,
     }
 }
@@ -315,6 +322,14 @@ impl Loaded<'_> {
             gate: Some(self.matrix(slot(ExpertSlot::Gate))?),
             up: self.linear(slot(ExpertSlot::Up), None)?,
             down: self.linear(slot(ExpertSlot::Down), None)?,
+        })
+    }
+
+    fn ranking(&mut self) -> Result<RankingHead> {
+        let dense = self.matrices.remove(&Slot::Ranking);
+        Ok(RankingHead {
+            dense: dense.map(|rows| Linear { rows, bias: self.vectors.remove(&Slot::RankingBias) }),
+            output: self.linear(Slot::RankingOutput, Some(Slot::RankingOutputBias))?,
         })
     }
 

@@ -140,6 +140,11 @@ impl Forward for Leader {
         self.decoder.embed(batch, vectors)
     }
 
+    fn relevance(&mut self, vector: &[f32]) -> Result<f32> {
+        // Behind all that instances share.
+        self.decoder.relevance(vector)
+    }
+
     fn is_encoder(&self) -> bool {
         self.decoder.is_encoder()
     }

@@ -3,10 +3,10 @@ use std::rc::Rc;
 
 use trefoil_contract::{
     Conversation, Error, FORMAT_GGUF, FORMAT_GGUF_ROWS_16, ModelInfo, Part, ROWS_16_VERSION_KEY,
-    Result, Setting, TokenizeOptions, Value,
+    Relevance, Result, Setting, TokenizeOptions, Value,
 };
 use trefoil_decoder::{CacheType, Fitted};
-use trefoil_generation::{ChatTemplate, Forward, Generations, Pooling, ToolFormat};
+use trefoil_generation::{ChatTemplate, Forward, Generations, Pooling, ToolFormat, not_ranking};
 use trefoil_gguf::{Gguf, Metadata, SPLIT_COUNT_KEY, Source, Tensor};
 use trefoil_settings::{RequestSettings, Scope, Settings, TABLE};
 use trefoil_tokenizer::Tokenizer;
@@ -284,6 +284,26 @@ impl Model {
             ))
         })?;
         self.generations.borrow_mut().embed(tokens, pooling)
+    }
+
+    /// `model.relevance`: the query and the document, each with the token behind it that ends a text
+    /// (`[CLS] query [SEP] document [SEP]`).
+    ///
+    /// # Errors
+    /// See [`Generations::relevance`]; [`Error::Unsupported`] unless the model ranks texts.
+    pub fn relevance(&self, query: &[u8], document: &[u8]) -> Result<Relevance> {
+        let mut generations = self.generations.borrow_mut();
+        if !generations.forward().decoder().config().ranks {
+            return Err(not_ranking());
+        }
+        self.check_length(query)?;
+        self.check_length(document)?;
+        let mut tokens = self.tokenizer.encode(query, true, false);
+        let behind = self.tokenizer.encode(document, true, false);
+        let begins = behind.first().is_some_and(|first| Some(*first) == self.tokenizer.bos());
+        tokens.extend_from_slice(&behind[usize::from(begins)..]);
+        let score = generations.relevance(&tokens)?;
+        Ok(Relevance { score, tokens: u32::try_from(tokens.len()).unwrap_or(u32::MAX) })
     }
 
     /// What its snapshots belong to: they go on only where all of that is the same.

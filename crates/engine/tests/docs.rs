@@ -21,7 +21,8 @@ fn page() -> String {
     }
     text += "\nEmbeddings are vectors of length 1. How they are made of the tokens' vectors, the file \
              says with `{arch}.pooling_type` (1 the mean, 2 the first, 3 the last), or the setting \
-             `pooling`.\n";
+             `pooling`. An encoder with 4 there ranks texts instead: it says how well a document \
+             goes with a query (`cls.output.weight`, with or without `cls.weight`).\n";
     text += "\n## Types of matrices\n\nTypes without kernels of their own are stored in memory as \
              another type when a model is loaded: exact, but larger. Vectors are F32.\n\n\
              | type | bits per weight in the file | in memory | computed by |\n|---|---:|---:|---|\n";

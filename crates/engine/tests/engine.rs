@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use trefoil_contract::{
     Conversation, Error, Event, FORMAT_GGUF, FORMAT_GGUF_ROWS_16, FinishReason, Message,
-    MessagePart, Prompt, ROWS_16_VERSION_KEY, Result, Setting, TokenizeOptions, Value,
+    MessagePart, Prompt, ROWS_16_VERSION_KEY, Relevance, Result, Setting, TokenizeOptions, Value,
 };
 use trefoil_engine::{Engine, Imports, Request, advance};
 use trefoil_fixtures::{TinyLlama, golden, tiny_llama};
@@ -423,6 +423,33 @@ fn texts_are_embedded_as_llama_cpp_does() {
         let is_close = square.sqrt() <= tolerance(name);
         assert!(is_close, "{name}: {:.1e}", square.sqrt());
     }
+}
+
+#[test]
+fn texts_are_ranked_as_llama_cpp_does() {
+    let models = golden::ranking();
+    let files = models.iter().map(|model| (model.name.clone(), model.file.clone()));
+    let engine = engine(holding(files));
+    for golden::RankingModel { name, golden, .. } in &models {
+        let model = engine.open(Some(name)).expect("opens");
+        for expected in &golden.documents {
+            let ranked = model.relevance(golden.query.as_bytes(), expected.document.as_bytes());
+            let Relevance { score, tokens } = ranked.expect("a score");
+            assert_eq!(tokens as usize, expected.tokens.len(), "{name}: {}", expected.document);
+            // Written so that NaN fails.
+            let is_close = (f64::from(score) - expected.score).abs() < 1e-3;
+            assert!(is_close, "{name}: {}: {score}, not {}", expected.document, expected.score);
+        }
+        let query = golden.query.as_bytes();
+        let long = model.relevance(query, &[b'x'; 2000]);
+        assert!(matches!(long, Err(Error::ContextOverflow { .. })), "{long:?}");
+        let long = model.relevance(query, "a b ".repeat(70).as_bytes());
+        assert!(matches!(long, Err(Error::ContextOverflow { .. })), "{long:?}");
+        // Vectors it has only if it is told how.
+        assert!(matches!(model.embed(&[2, 3]), Err(Error::Unsupported(_))));
+    }
+    let other = tiny().open(None).expect("opens").relevance(b"one", b"two");
+    assert!(other.expect_err("does not rank").to_string().contains("a reranker"));
 }
 
 #[test]

@@ -41,6 +41,11 @@ pub struct SavedCache {
     pub page_bytes: u32,
 }
 
+/// What a model says that has nothing to rank texts with.
+pub fn not_ranking() -> Error {
+    Error::unsupported("ranking with this model; take one that ranks texts, a reranker")
+}
+
 /// The forward pass of a model with its KV cache: all that differs between engines.
 pub trait Forward {
     /// Size of the vocabulary: the length of a row of logits.
@@ -68,6 +73,15 @@ pub trait Forward {
     /// As [`forward`](Self::forward); `unsupported` unless an engine says otherwise.
     fn embed(&mut self, _batch: &[Span<'_>], _vectors: &mut Vec<f32>) -> Result<()> {
         Err(Error::unsupported("embeddings; this engine generates text"))
+    }
+
+    /// How well two texts go together, of which the model has made this vector: that of the first
+    /// token of both, behind the last norm. The vector must come from [`embed`](Self::embed).
+    ///
+    /// # Errors
+    /// [`not_ranking`] unless the model ranks texts.
+    fn relevance(&mut self, _vector: &[f32]) -> Result<f32> {
+        Err(not_ranking())
     }
 
     /// Whether every token sees all others, those behind it included: such a model gives no logits.
@@ -156,6 +170,10 @@ impl<F: Forward + ?Sized> Forward for Box<F> {
 
     fn embed(&mut self, batch: &[Span<'_>], vectors: &mut Vec<f32>) -> Result<()> {
         (**self).embed(batch, vectors)
+    }
+
+    fn relevance(&mut self, vector: &[f32]) -> Result<f32> {
+        (**self).relevance(vector)
     }
 
     fn is_encoder(&self) -> bool {

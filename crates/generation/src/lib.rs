@@ -39,7 +39,7 @@ mod tool_calls;
 mod vocabulary;
 
 pub use answer::{AnswerForm, AnswerPart, AnswerStream};
-pub use forward::{Forward, Logits, SavedCache, Span};
+pub use forward::{Forward, Logits, SavedCache, Span, not_ranking};
 pub use generations::{
     GenerationId, GenerationOptions, Generations, READ_BYTES_MAX, ReservedSlot, Restoration,
     SavedGeneration, Snapshot,

@@ -61,6 +61,11 @@ impl Pool {
         }
     }
 
+    /// The vector as it is.
+    pub(crate) fn raw(self) -> Vec<f32> {
+        self.vector.into_iter().map(|x| x as f32).collect()
+    }
+
     /// The vector, of length 1 in the sense of Euclid. One without a direction stays zero.
     ///
     /// # Errors

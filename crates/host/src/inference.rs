@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use trefoil_contract::{
-    Conversation, Error, Event, ModelInfo, Request, ResponseFormat, Setting, TokenizeOptions,
-    ToolChoice,
+    Conversation, Error, Event, ModelInfo, Relevance, Request, ResponseFormat, Setting,
+    TokenizeOptions, ToolChoice,
 };
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
@@ -210,6 +210,17 @@ impl Inference {
         let model = self.plug_in.trefoil_llm_inference().model();
         let vector = model.call_embed(&mut self.store, self.model, tokens);
         self.settle_result(vector)
+    }
+
+    /// How well a document goes with a query.
+    ///
+    /// # Errors
+    /// As the contract's `relevance`.
+    pub fn relevance(&mut self, query: &[u8], document: &[u8]) -> CallResult<Relevance> {
+        let model = self.plug_in.trefoil_llm_inference().model();
+        let relevance = model.call_relevance(&mut self.store, self.model, query, document);
+        let wit::Relevance { score, tokens } = self.settle_result(relevance)?;
+        Ok(Relevance { score, tokens })
     }
 
     /// Starts a generation. Nothing is computed yet.

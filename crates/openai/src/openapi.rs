@@ -8,6 +8,7 @@ use crate::completions::{CompletionRequest, CompletionResponse};
 use crate::embeddings::{EmbeddingRequest, EmbeddingResponse};
 use crate::failure::ErrorBody;
 use crate::info::{Health, ModelBody, ModelList};
+use crate::rerank::{RerankRequest, RerankResponse};
 use crate::responses::{ResponseBody, ResponsesRequest};
 use crate::tokens::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
 
@@ -15,7 +16,18 @@ use crate::tokens::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, Toke
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Trefoil", description = "OpenAI-compatible access to models in a sandbox"),
-    paths(list, one, health, chat, completions, responses, embeddings, tokenize, detokenize),
+    paths(
+        list,
+        one,
+        health,
+        chat,
+        completions,
+        responses,
+        embeddings,
+        rerank,
+        tokenize,
+        detokenize
+    ),
     components(schemas(ChatChunk))
 )]
 struct Document;
@@ -99,6 +111,17 @@ fn responses() {}
     )
 )]
 fn embeddings() {}
+
+/// Sorts documents by how well they go with a query.
+#[utoipa::path(
+    post, path = "/v1/rerank", tag = "embeddings", operation_id = "rerank",
+    request_body = RerankRequest,
+    responses(
+        (status = 200, description = "The documents, best first", body = RerankResponse),
+        (status = "default", description = "Why there is no answer", body = ErrorBody),
+    )
+)]
+fn rerank() {}
 
 /// Turns text into tokens.
 #[utoipa::path(

@@ -5,13 +5,14 @@ use std::io::Read;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use trefoil_contract::{Error, Event, Request, TokenizeOptions};
+use trefoil_contract::{Error, Event, Relevance, Request, TokenizeOptions};
 
 use crate::endpoint::Endpoint;
 use crate::{
     Answer, Asked, BODY_BYTES_MAX, ChatRequest, CompletionRequest, DetokenizeRequest,
     DetokenizeResponse, EmbeddingRequest, Failure, GenerationRequest, Health, ModelBody, ModelList,
-    ResponsesRequest, Stamp, Text, TokenizeRequest, TokenizeResponse, choose, document, read,
+    RerankRequest, ResponsesRequest, Stamp, Text, TokenizeRequest, TokenizeResponse, choose,
+    document, read,
 };
 
 /// A request as it arrives.
@@ -88,6 +89,12 @@ pub trait Model {
     /// # Errors
     /// As the contract's `embed`.
     fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, Error>;
+
+    /// How well a document goes with a query.
+    ///
+    /// # Errors
+    /// As the contract's `relevance`.
+    fn relevance(&self, query: &[u8], document: &[u8]) -> Result<Relevance, Error>;
 
     /// Starts a generation.
     ///
@@ -185,6 +192,15 @@ fn respond<M: Models>(
                 embeddings.add(model.embed(&tokens)?, tokens.len());
             }
             sent(client, &embeddings.whole())
+        }
+        Endpoint::Rerank => {
+            let request: RerankRequest = incoming.read()?;
+            let (name, model) = opened(models, request.model())?;
+            let (query, documents, mut reranking) = request.texts(&name)?;
+            for document in documents {
+                reranking.add(model.relevance(query.as_bytes(), document.as_bytes())?);
+            }
+            sent(client, &reranking.whole())
         }
         Endpoint::Tokenize => {
             let request: TokenizeRequest = incoming.read()?;

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 use trefoil_contract::{
-    Delta, Done, Error, Event, FinishReason, PromptProgress, Request, TokenizeOptions, Usage,
+    Delta, Done, Error, Event, FinishReason, PromptProgress, Relevance, Request, TokenizeOptions,
+    Usage,
 };
 use trefoil_openai::{Client, Generation, Gone, Incoming, Model, Models, Stamp, answer};
 
@@ -73,6 +74,11 @@ impl Model for Letters {
 
     fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
         Ok(vec![tokens.len() as f32])
+    }
+
+    fn relevance(&self, query: &[u8], document: &[u8]) -> Result<Relevance, Error> {
+        let tokens = (query.len() + document.len()) as u32;
+        Ok(Relevance { score: document.len() as f32, tokens })
     }
 
     fn start(&self, request: Request) -> Result<Words, Error> {
@@ -279,6 +285,13 @@ fn what_else_there_is_is_answered() {
     let vectors = one.post("/v1/embeddings", &json!({ "input": ["abc", "d"] })).json();
     assert_eq!(vectors["data"][0]["embedding"], json!([3.0]));
     assert_eq!(vectors["usage"]["total_tokens"], 4);
+    let request = json!({ "query": "q", "documents": ["a", "bc"] });
+    let ranked = one.post("/v1/rerank", &request).json();
+    assert_eq!(
+        (&ranked["results"][0]["index"], &ranked["results"][1]["index"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(ranked["usage"]["total_tokens"], 5);
 }
 
 #[test]

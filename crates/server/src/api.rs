@@ -7,6 +7,7 @@ mod info;
 mod openapi;
 mod page;
 mod refused;
+mod rerank;
 mod tokens;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -53,6 +54,7 @@ pub(crate) fn router(models: Arc<Models>, access: &Access) -> std::io::Result<Ro
         .route("/v1/completions", post(answer::create::<CompletionRequest>))
         .route("/v1/responses", post(answer::create::<ResponsesRequest>))
         .route("/v1/embeddings", post(embeddings::create))
+        .route("/v1/rerank", post(rerank::create))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/metrics", get(info::metrics))

@@ -1,6 +1,6 @@
 use thiserror::Error;
 use trefoil_contract::{
-    Conversation, Error as ContractError, Event, ModelInfo, Request, TokenizeOptions,
+    Conversation, Error as ContractError, Event, ModelInfo, Relevance, Request, TokenizeOptions,
 };
 use trefoil_openai::Failure;
 
@@ -38,6 +38,12 @@ pub trait Backend {
     /// # Errors
     /// As the contract's `embed`.
     fn embed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, BackendError>;
+
+    /// How well a document goes with a query.
+    ///
+    /// # Errors
+    /// As the contract's `relevance`.
+    fn relevance(&mut self, query: &[u8], document: &[u8]) -> Result<Relevance, BackendError>;
 
     /// Natural logarithms of the probability of each token but the first.
     ///

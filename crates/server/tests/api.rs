@@ -180,6 +180,36 @@ fn texts_become_vectors_and_tokens() {
 }
 
 #[test]
+fn documents_are_sorted_by_their_scores() {
+    let server = Setup::default().start();
+    let documents = json!(["a", { "text": "abcd" }, "ab"]);
+    let mut body = json!({ "query": "qq", "documents": documents });
+    let reply = server.post("/v1/rerank", &body).json();
+    let results: Vec<_> = reply["results"].as_array().unwrap().iter().collect();
+    let found: Vec<_> = results.iter().map(|it| (&it["index"], &it["relevance_score"])).collect();
+    let expected =
+        [(1, 2.0), (2, 0.0), (0, -1.0)].map(|(index, score)| (json!(index), json!(score)));
+    assert_eq!(found, expected.each_ref().map(|(index, score)| (index, score)));
+    assert!(results.iter().all(|it| it.get("document").is_none()), "{reply}");
+    assert_eq!(
+        (&reply["model"], &reply["usage"]["total_tokens"]),
+        (&json!("counting"), &json!(13))
+    );
+    body["top_n"] = json!(1);
+    body["return_documents"] = json!(true);
+    let reply = server.post("/v1/rerank", &body).json();
+    let best = json!([{ "index": 1, "relevance_score": 2.0, "document": { "text": "abcd" } }]);
+    assert_eq!(reply["results"], best);
+    for (name, value) in [("documents", json!([])), ("documents", json!("a")), ("top_n", json!(0))]
+    {
+        let mut body = body.clone();
+        body[name] = value;
+        let (status, error) = server.post("/v1/rerank", &body).error();
+        assert_eq!((status, &error["param"]), (400, &json!(name)), "{error}");
+    }
+}
+
+#[test]
 fn models_are_listed_and_chosen_by_name() {
     let server = Setup { names: vec!["one", "org/two"], ..Setup::default() }.start();
     let list = server.get("/v1/models").json();
@@ -305,6 +335,7 @@ fn the_description_names_what_is_served() {
         "/v1/embeddings",
         "/v1/models",
         "/v1/models/{name}",
+        "/v1/rerank",
         "/v1/responses",
     ];
     let mut sorted = paths.clone();

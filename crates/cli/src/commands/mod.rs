@@ -15,6 +15,7 @@ mod pack;
 mod perplexity;
 mod pull;
 mod render_chat;
+mod rerank;
 mod run;
 mod serve;
 mod tokenize;
@@ -39,6 +40,7 @@ pub(crate) enum Command {
     RenderChat(render_chat::Arguments),
     Logits(logits::Arguments),
     Embed(embed::Arguments),
+    Rerank(rerank::Arguments),
     Perplexity(perplexity::Arguments),
     Bench(bench::Arguments),
     Cache(cache::Arguments),
@@ -63,6 +65,7 @@ impl Command {
             Command::RenderChat(arguments) => arguments.window.run(arguments, session),
             Command::Logits(arguments) => arguments.window.run(arguments, session),
             Command::Embed(arguments) => arguments.window.run(arguments, session),
+            Command::Rerank(arguments) => arguments.window.run(arguments, session),
             Command::Perplexity(arguments) => arguments.window.run(arguments, session),
             Command::Bench(arguments) => bench::run(arguments, session),
             Command::Cache(arguments) => cache::run(arguments, session),

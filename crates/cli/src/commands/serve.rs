@@ -21,10 +21,10 @@ const SEQUENCES: (&str, i64) = ("sequences-max", 8);
 /// Serve models over HTTP as OpenAI does
 ///
 /// Offers `/v1/chat/completions`, `/v1/completions`, `/v1/responses`, `/v1/embeddings`,
-/// `/v1/models`, `/tokenize`, `/detokenize`, `/health`, `/metrics` (for Prometheus), a chat page at
-/// `/`, and a description of all this at `/openapi.json`. Requests that arrive together are computed together. Every model,
-/// the parser of its file included, stays in a sandbox: when one fails, its requests end with an
-/// error and the next one gets a fresh instance.
+/// `/v1/rerank`, `/v1/models`, `/tokenize`, `/detokenize`, `/health`, `/metrics` (for Prometheus), a
+/// chat page at `/`, and a description of all this at `/openapi.json`. Requests that arrive together
+/// are computed together. Every model, the parser of its file included, stays in a sandbox: when one
+/// fails, its requests end with an error and the next one gets a fresh instance.
 ///
 /// Ctrl-C stops: answers under way may end, see `--drain`; a second Ctrl-C ends them.
 #[derive(Args)]

@@ -1,6 +1,8 @@
 use std::collections::HashMap;
 
-use trefoil_contract::{Conversation, Error, Event, ModelInfo, Request, Setting, TokenizeOptions};
+use trefoil_contract::{
+    Conversation, Error, Event, ModelInfo, Relevance, Request, Setting, TokenizeOptions,
+};
 use trefoil_host::{CallError, Failure, Generation, Inference, Program, RunOptions, Runtime};
 use trefoil_server::{Backend, BackendError, GenerationId};
 
@@ -60,6 +62,10 @@ impl Backend for Instance {
 
     fn embed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, BackendError> {
         self.inference.embed(tokens).map_err(error)
+    }
+
+    fn relevance(&mut self, query: &[u8], document: &[u8]) -> Result<Relevance, BackendError> {
+        self.inference.relevance(query, document).map_err(error)
     }
 
     fn score(&mut self, tokens: &[u32]) -> Result<Vec<f32>, BackendError> {

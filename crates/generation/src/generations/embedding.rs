@@ -1,6 +1,6 @@
 //! One vector for given tokens.
 
-use trefoil_contract::Result;
+use trefoil_contract::{Error, Result};
 
 use super::{Generations, Rows, Work};
 use crate::pooling::Pool;
@@ -14,6 +14,10 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
     /// As [`logits`](Self::logits); [`Error::InvalidModel`](trefoil_contract::Error::InvalidModel)
     /// for vectors that are no numbers.
     pub fn embed(&mut self, tokens: &[u32], pooling: Pooling) -> Result<Vec<f32>> {
+        self.pooled(tokens, pooling)?.finish()
+    }
+
+    fn pooled(&mut self, tokens: &[u32], pooling: Pooling) -> Result<Pool> {
         self.check(tokens, 0)?;
         // What follows the first token does not change its vector where it is not seen.
         let tokens = match pooling {
@@ -28,7 +32,23 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
         result
     }
 
-    fn embed_slot(&mut self, slot: usize, pooling: Pooling) -> Result<Vec<f32>> {
+    /// How well two texts go together, given as one sequence of tokens.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits), [`Error::Unsupported`](trefoil_contract::Error::Unsupported)
+    /// unless the model ranks texts; [`Error::InvalidModel`](trefoil_contract::Error::InvalidModel)
+    /// for a score that is no number.
+    pub fn relevance(&mut self, tokens: &[u32]) -> Result<f32> {
+        let vector = self.pooled(tokens, Pooling::Cls)?.raw();
+        let score = self.forward.relevance(&vector)?;
+        if !score.is_finite() {
+            let text = "the score of the texts is no number; its weights are damaged";
+            return Err(Error::InvalidModel(text.into()));
+        }
+        Ok(score)
+    }
+
+    fn embed_slot(&mut self, slot: usize, pooling: Pooling) -> Result<Pool> {
         let is_encoder = self.forward.is_encoder();
         let mut pool = Pool::new(pooling);
         loop {
@@ -45,7 +65,7 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
             if length == missing {
                 // Those of an encoder are not cached.
                 self.slots[slot].cached += if is_encoder { 0 } else { length };
-                return pool.finish();
+                return Ok(pool);
             }
             self.slots[slot].cached += length;
         }
@@ -56,8 +76,6 @@ impl<F: Forward, V: Vocabulary> Generations<F, V> {
 mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
-
-    use trefoil_contract::Error;
 
     use super::super::fake::{FakeForward, FakeVocabulary, Seen, logits_behind};
     use super::*;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use trefoil_contract::{
-    Conversation, Delta, Done, Error, Event, FinishReason, ModelInfo, Prompt, Request, TokenChoice,
-    TokenProbability, TokenizeOptions, Usage, Value as SettingValue,
+    Conversation, Delta, Done, Error, Event, FinishReason, ModelInfo, Prompt, Relevance, Request,
+    TokenChoice, TokenProbability, TokenizeOptions, Usage, Value as SettingValue,
 };
 use trefoil_server::{
     Access, Backend, BackendError, GenerationId, Limits, ModelSource, Models, Options, Server,
@@ -101,6 +101,11 @@ impl Backend for Counting {
 
     fn embed(&mut self, tokens: &[u32]) -> Result<Vec<f32>, BackendError> {
         Ok(vec![tokens.len() as f32, 0.5])
+    }
+
+    fn relevance(&mut self, query: &[u8], document: &[u8]) -> Result<Relevance, BackendError> {
+        let score = document.len() as f32 - query.len() as f32;
+        Ok(Relevance { score, tokens: (query.len() + document.len()) as u32 })
     }
 
     fn score(&mut self, tokens: &[u32]) -> Result<Vec<f32>, BackendError> {
