@@ -50,6 +50,8 @@ struct Session {
     wasmtime_aarch64: Option<std::path::PathBuf>,
     /// Likewise.
     wash: Option<std::path::PathBuf>,
+    /// Likewise.
+    registry: Option<std::path::PathBuf>,
     /// The test runners' own summary lines.
     summaries: Vec<String>,
     times: Vec<(String, Duration, bool)>,
@@ -70,6 +72,7 @@ pub(crate) fn run(all: bool, only: &[String]) -> Result<()> {
         gemma3: model::gemma3()?,
         wasmtime_aarch64: all.then(|| tools::wasmtime_aarch64(&runtimes.python)).transpose()?,
         wash: all.then(|| tools::wash(&runtimes.python)).transpose()?,
+        registry: all.then(tools::registry).transpose()?,
         runtimes,
         summaries: Vec::new(),
         times: Vec::new(),
@@ -175,6 +178,9 @@ impl Session {
         }
         if let Some(wash) = &self.wash {
             command.env("TREFOIL_WASH", wash);
+        }
+        if let Some(registry) = &self.registry {
+            command.env("TREFOIL_REGISTRY", registry);
         }
     }
 

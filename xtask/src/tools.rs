@@ -170,6 +170,14 @@ pub(crate) fn wash(python: &std::path::Path) -> Result<PathBuf> {
     Ok(wash)
 }
 
+/// A registry of OCI artefacts, as people run one of their own.
+pub(crate) fn registry() -> Result<PathBuf> {
+    let registry = PathBuf::from("docker-registry");
+    command::run_quietly(Command::new(&registry).arg("--version"))
+        .context("docker-registry is needed; on Debian: apt-get install docker-registry")?;
+    Ok(registry)
+}
+
 #[cfg(unix)]
 fn make_executable(path: &std::path::Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;

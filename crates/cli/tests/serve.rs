@@ -2,12 +2,13 @@
 
 mod support;
 
+use std::io::Read;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use support::served::Served;
 use support::{Place, needed, run_with_input, smollm2};
-use trefoil_fixtures::{TinyLlama, tiny_llama};
+use trefoil_fixtures::{TinyLlama, golden, tiny_llama};
 
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 
@@ -130,7 +131,7 @@ fn requests_made_from_the_description_get_what_it_says_and_break_nothing() {
     let ended = run_with_input(python, b"");
     let report = String::from_utf8_lossy(&ended.stdout).into_owned();
     assert_eq!(ended.code, Some(0), "{report}");
-    assert!(report.contains("Tested: 10"), "{report}");
+    assert!(report.contains("Tested: 11"), "{report}");
     served.until_idle("m");
     assert!(served.get("/metrics").contains("trefoil_instance_failures_total{model=\"m\"} 0"));
 }
@@ -171,6 +172,48 @@ fn models_have_the_names_of_their_files_and_the_server_stops_cleanly() {
 }
 
 #[test]
+fn a_certificate_makes_it_speak_tls() {
+    let place = Place::with_model();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("makes one");
+    place.write("cert.pem", made.cert.pem().as_bytes());
+    place.write("key.pem", made.signing_key.serialize_pem().as_bytes());
+    let flags = ["--tls-certificate", "cert.pem", "--tls-key", "key.pem"];
+    let served = Served::start(&place, &[&["tiny.gguf"], &flags[..]].concat());
+    let port = served.url.strip_prefix("https://127.0.0.1:").expect("TLS");
+    // A client that trusts this certificate and nothing else, and looks at the name in it.
+    let ask = "import ssl, sys, urllib.request; \
+               trust = ssl.create_default_context(cafile='cert.pem'); \
+               print(urllib.request.urlopen(sys.argv[1], context=trust).read().decode())";
+    let mut python = Command::new(needed("TREFOIL_PYTHON"));
+    python.current_dir(place.folder.path()).args(["-c", ask]);
+    python.arg(format!("https://localhost:{port}/health"));
+    assert_eq!(run_with_input(python, b"").json(), json!({ "status": "ok" }));
+}
+
+#[cfg(unix)]
+#[test]
+fn answers_under_way_end_before_the_server_does() {
+    let (place, model) = (Place::new(), smollm2());
+    let stopped = |drain: &str| {
+        let flags = ["--drain", drain, "--context-tokens", "1024"];
+        let mut served = Served::start(&place, &[&[model.as_str()], &flags[..]].concat());
+        let body = json!({ "prompt": "Once upon a time", "max_tokens": 200, "temperature": 0,
+            "stream": true, "stream_options": { "include_usage": true } });
+        let mut stream = served.open("/v1/completions", &body);
+        let mut text = vec![0; 1024];
+        stream.read_exact(&mut text).expect("the answer begins");
+        served.interrupt();
+        stream.read_to_end(&mut text).expect("the answer ends");
+        assert_eq!(served.child.wait().expect("ends").code(), Some(0));
+        String::from_utf8(text).expect("is text")
+    };
+    let whole = stopped("60s");
+    assert!(whole.contains("\"completion_tokens\":200") && whole.contains("[DONE]"), "{whole}");
+    let cut = stopped("1ms");
+    assert!(cut.contains("\"code\":\"stopping\""), "{cut}");
+}
+
+#[test]
 fn all_models_of_a_composition_are_offered() {
     let place = Place::with_model();
     let other = TinyLlama { seed: 9, ..TinyLlama::default() };
@@ -186,6 +229,32 @@ fn all_models_of_a_composition_are_offered() {
     };
     assert_eq!(text("two/tiny"), text("tiny"));
     assert_ne!(text("two/big"), text("tiny"));
+}
+
+#[test]
+fn documents_are_sorted_as_the_command_sorts_them() {
+    let place = Place::new();
+    let model = golden::ranking().swap_remove(0);
+    place.write("rank.gguf", &model.file);
+    let served = Served::start(&place, &["rank.gguf", "--engine", "cpu"]);
+    let documents = ["one", "two words", "3"];
+    let body = json!({ "query": "what?", "documents": documents, "return_documents": true });
+    let answer = served.post("/v1/rerank", &body);
+    let mut run = vec!["rerank", "rank.gguf", "--engine", "cpu", "--json", "-Q", "what?"];
+    documents.iter().for_each(|document| run.extend(["-d", document]));
+    let expected = place.run(&run).json();
+    let ranked = |result: &Value| {
+        let document = result["document"].get("text").unwrap_or(&result["document"]);
+        (result["index"].clone(), document.clone())
+    };
+    let of = |answer: &Value| -> Vec<_> {
+        answer["results"].as_array().expect("a list").iter().map(ranked).collect()
+    };
+    assert_eq!(of(&answer), of(&expected));
+    // The command writes it in double precision.
+    let single = |score: &Value| score.as_f64().expect("a number") as f32;
+    let (found, expected) = (&answer["results"][0], &expected["results"][0]);
+    assert_eq!(single(&found["relevance_score"]), single(&expected["score"]));
 }
 
 #[test]

@@ -162,19 +162,40 @@ fn the_example_for_kubernetes_has_the_documented_flags() {
 /// In `cargo xtask test --all`.
 #[cfg(feature = "exhaustive")]
 #[test]
-fn wasmcloud_serves_the_same_file() {
+fn wasmcloud_serves_the_same_file_from_a_registry() {
     let place = Place::with_model();
     compose(&place, "tiny.gguf", &[]);
+    // What wash keeps about its user goes away with the test.
+    let wash = |arguments: &[&str]| {
+        let mut wash = Command::new(needed("TREFOIL_WASH"));
+        wash.arg("--non-interactive").args(arguments).env("HOME", place.path("home"));
+        wash.current_dir(place.folder.path());
+        wash
+    };
+    let registry = free_address();
+    let settings = "version: 0.1\nstorage: { filesystem: { rootdirectory: FOLDER } }\n\
+                    http: { addr: ADDRESS }\n";
+    let folder = place.path("registry").display().to_string();
+    let settings = settings.replace("FOLDER", &folder).replace("ADDRESS", &registry);
+    place.write("registry.yml", settings.as_bytes());
+    let mut program = Command::new(needed("TREFOIL_REGISTRY"));
+    program.arg("serve").arg(place.path("registry.yml"));
+    let hub = Hosted::start(program, registry.clone());
+    let image = format!("{registry}/llm/tiny:1");
+    run_with_input(wash(&["oci", "push", "--insecure", &image, "server.wasm"]), b"").succeeded();
+    let pushed = place.path("pushed.wasm");
+    std::fs::rename(place.path("server.wasm"), &pushed).expect("is there");
+    run_with_input(wash(&["oci", "pull", "--insecure", &image, "server.wasm"]), b"").succeeded();
+    drop(hub);
+    let read = |path| std::fs::read(path).expect("is there");
+    assert!(read(place.path("server.wasm")) == read(pushed), "a registry brings what it got");
+
     let address = free_address();
     let config = include_str!("../../../examples/server/.wash/config.yaml");
     assert!(config.contains("127.0.0.1:8000"));
     std::fs::create_dir(place.path(".wash")).expect("a folder");
     place.write(".wash/config.yaml", config.replace("127.0.0.1:8000", &address).as_bytes());
-    let mut wash = Command::new(needed("TREFOIL_WASH"));
-    // What it keeps about its user goes away with the test.
-    wash.args(["--non-interactive", "dev"]).env("HOME", place.path("home"));
-    wash.current_dir(place.folder.path());
-    let cloud = Hosted::start(wash, address);
+    let cloud = Hosted::start(wash(&["dev"]), address);
     let stock = serve(&place, &keep());
     for body in [
         json!({ "prompt": "Once upon a time", "max_tokens": 8, "temperature": 0 }),

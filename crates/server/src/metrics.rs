@@ -16,6 +16,8 @@ pub(crate) struct Metrics {
     prompt_tokens: Family<ModelLabels, Counter>,
     cached_tokens: Family<ModelLabels, Counter>,
     generated_tokens: Family<ModelLabels, Counter>,
+    drafted_tokens: Family<ModelLabels, Counter>,
+    accepted_tokens: Family<ModelLabels, Counter>,
     cancelled: Family<ModelLabels, Counter>,
     failures: Family<ModelLabels, Counter>,
     step_seconds: Family<ModelLabels, Histogram>,
@@ -46,6 +48,8 @@ pub(crate) struct ModelMetrics {
     prompt_tokens: Counter,
     cached_tokens: Counter,
     generated_tokens: Counter,
+    drafted_tokens: Counter,
+    accepted_tokens: Counter,
     /// Answers that were given up: nobody read them, or they took too long.
     pub(crate) cancelled: Counter,
     /// Instances that ended by a trap or a limit.
@@ -71,6 +75,8 @@ impl Metrics {
             prompt_tokens: Family::default(),
             cached_tokens: Family::default(),
             generated_tokens: Family::default(),
+            drafted_tokens: Family::default(),
+            accepted_tokens: Family::default(),
             cancelled: Family::default(),
             failures: Family::default(),
             step_seconds: Family::new_with_constructor(seconds),
@@ -87,6 +93,10 @@ impl Metrics {
         let help = "Tokens of prompts that were in the cache";
         registry.register("cached_tokens", help, m.cached_tokens.clone());
         registry.register("generated_tokens", "Tokens of answers", m.generated_tokens.clone());
+        let help = "Tokens of answers that were guessed (lookup-tokens)";
+        registry.register("drafted_tokens", help, m.drafted_tokens.clone());
+        let help = "Guessed tokens that were right";
+        registry.register("accepted_tokens", help, m.accepted_tokens.clone());
         let help = "Answers given up: nobody read them, or they took too long";
         registry.register("requests_cancelled", help, m.cancelled.clone());
         let help = "Instances that ended by a trap or a limit";
@@ -113,6 +123,8 @@ impl Metrics {
             prompt_tokens: self.prompt_tokens.get_or_create_owned(&labels),
             cached_tokens: self.cached_tokens.get_or_create_owned(&labels),
             generated_tokens: self.generated_tokens.get_or_create_owned(&labels),
+            drafted_tokens: self.drafted_tokens.get_or_create_owned(&labels),
+            accepted_tokens: self.accepted_tokens.get_or_create_owned(&labels),
             cancelled: self.cancelled.get_or_create_owned(&labels),
             failures: self.failures.get_or_create_owned(&labels),
             step_seconds: self.step_seconds.get_or_create_owned(&labels),
@@ -137,5 +149,7 @@ impl ModelMetrics {
             self.cached_tokens.inc_by(usage.cached_tokens.into());
         }
         self.generated_tokens.inc_by(usage.generated_tokens.into());
+        self.drafted_tokens.inc_by(usage.drafted_tokens.into());
+        self.accepted_tokens.inc_by(usage.accepted_tokens.into());
     }
 }

@@ -38,7 +38,8 @@ fn requests_that_come_together_are_computed_together() {
     assert_eq!(server.counters.opened.load(Relaxed), 1);
     // Counted just behind the last event.
     server.until("the end of all", || server.metric(ACTIVE) + server.metric(WAITING) == 0.0);
-    assert_eq!(server.metric("trefoil_generated_tokens_total{model=\"counting\"}"), 188.0);
+    let total = |name| server.metric(&format!("trefoil_{name}_tokens_total{{model=\"counting\"}}"));
+    assert_eq!((total("generated"), total("drafted"), total("accepted")), (188.0, 24.0, 16.0));
 }
 
 #[test]

@@ -45,9 +45,17 @@ impl Served {
 
     /// What answers a body in JSON, which must be JSON as well.
     pub fn post(&self, path: &str, body: &Value) -> Value {
+        let mut text = String::new();
+        self.open(path, body).read_to_string(&mut text).expect("answers");
+        let (_, body) = text.split_once("\r\n\r\n").expect("a body");
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Sends a body in JSON and leaves the answer to the caller.
+    pub fn open(&self, path: &str, body: &Value) -> TcpStream {
         let host = self.url.strip_prefix("http://").expect("plain HTTP");
         let mut stream = TcpStream::connect(host).expect("listens");
-        let (body, mut text) = (body.to_string(), String::new());
+        let body = body.to_string();
         let length = body.len();
         // HTTP/1.0 has no framing.
         write!(
@@ -55,9 +63,7 @@ impl Served {
             "POST {path} HTTP/1.0\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n{body}"
         )
         .expect("takes a request");
-        stream.read_to_string(&mut text).expect("answers");
-        let (_, body) = text.split_once("\r\n\r\n").expect("a body");
-        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {text}"))
+        stream
     }
 
     /// Waits until no answer of a model is under way.

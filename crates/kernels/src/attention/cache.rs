@@ -182,9 +182,12 @@ impl HeadCache {
     /// If `tokens` ends before [`HeadCache::first`], unless it is 0.
     pub fn truncate(&mut self, tokens: usize) {
         assert!(tokens == 0 || tokens >= self.forgotten, "{tokens} tokens of {self:?}");
-        self.held = tokens.saturating_sub(self.forgotten).min(self.held);
+        let held = tokens.saturating_sub(self.forgotten).min(self.held);
+        // Behind the last token all is clear already: every step of a generation comes here.
+        let cuts = held < self.held;
+        self.held = held;
         self.forgotten = if tokens == 0 { 0 } else { self.forgotten };
-        with_stored!(&mut self.elements, stored => stored.truncate(self.held));
+        with_stored!(&mut self.elements, stored => stored.truncate(held, cuts));
     }
 
     /// Gives the memory of whole pages of tokens before `first` back.
@@ -234,9 +237,11 @@ impl<E: Element> Stored<E> {
         Ok(())
     }
 
-    fn truncate(&mut self, tokens: usize) {
+    /// `cuts` says whether there were more tokens.
+    fn truncate(&mut self, tokens: usize, cuts: bool) {
         self.pages.truncate(tokens.div_ceil(PAGE_TOKENS));
-        if !tokens.is_multiple_of(PAGE_TOKENS)
+        if cuts
+            && !tokens.is_multiple_of(PAGE_TOKENS)
             && let Some(page) = self.pages.last_mut()
         {
             page.clear_behind(tokens % PAGE_TOKENS);

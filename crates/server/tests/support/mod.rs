@@ -152,7 +152,8 @@ impl Backend for Counting {
                         prompt_tokens: running.prompt_tokens,
                         cached_tokens: 1,
                         generated_tokens: running.said,
-                        ..Usage::default()
+                        drafted_tokens: 3,
+                        accepted_tokens: 2,
                     };
                     return Ok(Event::Done(Done {
                         choice: 0,
