@@ -1,9 +1,11 @@
 //! Builds the components that travel inside the `trefoil` binary.
 //!
-//! They are guests of this workspace, built by a second `cargo` with its own target directory
-//! (the outer one holds the lock of the usual one). Core modules become components with
-//! `wit-component`; those for `wasm32-wasip2` already are.
+//! They are guests of this workspace, built by a second `cargo` with its own target directories
+//! (the outer one holds the lock of the usual one). Those of the same features share one; the others
+//! are built at the same time, because linking a guest takes long and one processor. Core modules
+//! become components with `wit-component`; those for `wasm32-wasip2` already are.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -86,11 +88,24 @@ fn main() -> Result<()> {
         println!("cargo::rerun-if-changed={}", root.join("crates").join(name).display());
     }
 
+    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for guest in GUESTS {
+        groups.entry(guest.features).or_default().push(guest);
+    }
+    std::thread::scope(|scope| {
+        let group = |guests: Vec<&'static Guest>| {
+            let (root, out) = (&root, &out);
+            scope.spawn(move || guests.into_iter().try_for_each(|guest| build(guest, root, out)))
+        };
+        let threads: Vec<_> = groups.into_values().map(group).collect();
+        threads.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(built) => built,
+            Err(_) => bail!("building a guest has panicked"),
+        })
+    })?;
     let mut constants = String::new();
     for guest in GUESTS {
-        let component = build(guest, &root, &out)?;
-        let path = out.join(format!("{}.wasm", guest.name));
-        fs::write(&path, component).with_context(|| format!("writing {}", path.display()))?;
+        let path = file(guest, &out);
         constants.push_str(&format!(
             "/// The component `{}`.\npub const {}: &[u8] = include_bytes!({:?});\n",
             guest.name.replace('_', "-"),
@@ -102,13 +117,29 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn build(guest: &Guest, root: &Path, out: &Path) -> Result<Vec<u8>> {
+/// Where a component is written.
+fn file(guest: &Guest, out: &Path) -> PathBuf {
+    out.join(format!("{}.wasm", guest.name))
+}
+
+fn build(guest: &Guest, root: &Path, out: &Path) -> Result<()> {
+    let component = component(guest, root, out)?;
+    let path = file(guest, out);
+    fs::write(&path, component).with_context(|| format!("writing {}", path.display()))
+}
+
+fn component(guest: &Guest, root: &Path, out: &Path) -> Result<Vec<u8>> {
+    let features = match guest.features {
+        "" => "plain".into(),
+        features => features.replace(['+', ','], ""),
+    };
     // Beside the outer build's folders, so that all its profiles share the guests' builds.
     let target_dir = out
         .ancestors()
         .find(|folder| folder.join("CACHEDIR.TAG").exists())
         .unwrap_or(out)
-        .join("guests");
+        .join("guests")
+        .join(features);
     // Paths of the building machine stay out of the components: same source, same bytes.
     let cargo_home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
