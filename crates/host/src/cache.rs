@@ -116,6 +116,11 @@ impl Cache {
         self.root.join("compiled").join(format!("{key}.cwasm"))
     }
 
+    /// Where native code of single functions lies or will lie, for a runtime of this kind.
+    pub(crate) fn functions(&self, compatibility: u64) -> PathBuf {
+        self.root.join("compiled").join(format!("functions-{compatibility:016x}"))
+    }
+
     /// The folder of downloaded models, which need not exist. They cannot be made again, so that
     /// nothing here touches them.
     pub fn models(&self) -> PathBuf {

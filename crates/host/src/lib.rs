@@ -13,6 +13,7 @@ mod cache;
 mod collective;
 mod digest;
 mod failure;
+mod functions;
 mod gauges;
 mod grants;
 mod guest;

@@ -131,7 +131,14 @@ impl Program {
             path: path.into(),
             message: format!("{error:#}"),
         };
-        let code = runtime.engine().precompile_component(&bytes).map_err(invalid)?;
+        let functions = runtime.functions();
+        let of_functions = cache.map(|cache| cache.functions(runtime.compatibility()));
+        if let Some(path) = &of_functions {
+            functions.load(path);
+        }
+        let compiled = runtime.engine().precompile_component(&bytes);
+        let changed = functions.take();
+        let code = compiled.map_err(invalid)?;
         timings.compile = Some(start.elapsed());
         drop(bytes);
         if interrupt.is_raised() {
@@ -141,7 +148,11 @@ impl Program {
         let mut cache_problem = None;
         if let (Some(cache), Some(entry)) = (cache, &entry) {
             progress(Phase::Saving);
-            match cache.write(entry, &code, interrupt) {
+            let written = cache.write(entry, &code, interrupt).and_then(|()| {
+                let changed = of_functions.zip(changed);
+                changed.map_or(Ok(()), |(path, file)| cache.write(&path, &file, interrupt))
+            });
+            match written {
                 Ok(()) => {}
                 Err(CacheError::Interrupted) => return Err(LoadError::Interrupted),
                 Err(error) => cache_problem = Some(error),

@@ -1,11 +1,11 @@
 use std::hash::{Hash, Hasher};
-#[cfg(target_os = "linux")]
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 use wasmtime::{Config, Engine};
 
+use crate::functions::Functions;
 #[cfg(target_os = "linux")]
 use crate::huge_pages::HugePages;
 
@@ -16,6 +16,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub struct Runtime {
     engine: Engine,
+    functions: Arc<Functions>,
 }
 
 /// Why there is no runtime.
@@ -43,6 +44,10 @@ impl Runtime {
             .cranelift_opt_level(wasmtime::OptLevel::Speed)
             .epoch_interruption(true)
             .relaxed_simd_deterministic(false);
+        let functions = Arc::new(Functions::default());
+        config
+            .enable_incremental_compilation(functions.clone())
+            .map_err(|error| RuntimeError::Engine(format!("{error:#}")))?;
         #[cfg(target_os = "linux")]
         if HugePages::are_on_request() {
             // Memory images are mapped files, which have no huge pages.
@@ -61,11 +66,16 @@ impl Runtime {
                 }
             })
             .map_err(RuntimeError::Clock)?;
-        Ok(Runtime { engine })
+        Ok(Runtime { engine, functions })
     }
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Native code of functions, for what is compiled next.
+    pub(crate) fn functions(&self) -> &Functions {
+        &self.functions
     }
 
     /// Distinguishes native code that this runtime can use from other: wasmtime's version, its

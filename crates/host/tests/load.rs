@@ -11,9 +11,21 @@ use support::{Bench, command};
 use trefoil_host::{Interrupt, LoadError, Program, RunOptions, run};
 use wasm_encoder::Instruction;
 
-fn entries(bench: &Bench) -> Vec<PathBuf> {
+fn compiled(bench: &Bench) -> impl Iterator<Item = PathBuf> {
     let folder = fs::read_dir(bench.cache.root().join("compiled")).expect("is there");
-    folder.map(|entry| entry.expect("readable").path()).collect()
+    folder.map(|entry| entry.expect("readable").path())
+}
+
+/// Whole components.
+fn entries(bench: &Bench) -> Vec<PathBuf> {
+    compiled(bench).filter(|path| path.extension().is_some()).collect()
+}
+
+/// Single functions, as one file.
+fn functions(bench: &Bench) -> PathBuf {
+    let files: Vec<_> = compiled(bench).filter(|path| path.extension().is_none()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files[0].clone()
 }
 
 fn exit_code(bench: &Bench, program: &Program) -> i32 {
@@ -30,6 +42,30 @@ fn the_same_content_is_compiled_once() {
     assert!(other.timings().compile.is_none());
     assert_eq!(exit_code(&bench, &other), 1);
     assert_eq!(entries(&bench).len(), 1);
+}
+
+#[test]
+fn functions_of_another_component_are_not_compiled_again() {
+    let bench = Bench::new();
+    let mut bytes = command(&[Instruction::I32Const(1)]);
+    drop(bench.load(&bytes));
+    let before = fs::read(functions(&bench)).expect("readable");
+    // A custom section of two bytes: other content, the same code.
+    bytes.extend([0, 2, 1, b'x']);
+    let other = bench.load(&bytes);
+    assert!(other.timings().compile.is_some());
+    assert_eq!(exit_code(&bench, &other), 1);
+    assert_eq!(entries(&bench).len(), 2);
+    assert_eq!(fs::read(functions(&bench)).expect("readable"), before);
+    let third = bench.load(&command(&[Instruction::I32Const(0)]));
+    assert_eq!(exit_code(&bench, &third), 0);
+    let after = fs::read(functions(&bench)).expect("readable");
+    assert!(after.len() > before.len(), "{} bytes", after.len());
+    // Damage costs time and nothing else.
+    fs::write(functions(&bench), &after[..after.len() / 2]).expect("writes");
+    bytes.extend([0, 2, 1, b'y']);
+    assert_eq!(exit_code(&bench, &bench.load(&bytes)), 1);
+    assert!(fs::read(functions(&bench)).expect("readable").len() >= before.len());
 }
 
 #[test]
