@@ -3,7 +3,7 @@
 //   node build.mjs page          files for a site: index.html, sw.js, assets/NAME-HASH.*
 //   node build.mjs package       the package, with type declarations
 import { spawnSync } from "node:child_process";
-import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import esbuild from "esbuild";
@@ -43,7 +43,7 @@ async function buildPage() {
   const page = await bundle(out, "src/page/main.tsx", "page", {
     splitting: true,
     chunkNames: "assets/[name]-[hash]",
-    define: { WORKER_FILE: JSON.stringify(basename(worker.js)) },
+    define: { WORKER_FILE: JSON.stringify(`./${basename(worker.js)}`) },
   });
   const assets = [...worker.files, ...page.files].map((file) => relative(out, file)).sort();
 
@@ -88,8 +88,8 @@ async function buildPackage() {
   await mkdir(out, { recursive: true });
 
   const entries = {
-    browser: "src/runtime/port-browser.ts",
-    node: "src/runtime/port-node.ts",
+    browser: "src/browser.ts",
+    node: "src/node.ts",
     "worker-browser": "src/runtime/worker-browser.ts",
     "worker-node": "src/runtime/worker-node.ts",
   };
@@ -110,7 +110,19 @@ async function buildPackage() {
     throw new Error("the type declarations of the package could not be made");
   }
 
+  await nameDeclarations(join(out, "types"));
   const manifest = JSON.parse(await readFile(join(root, "package.npm.json"), "utf8"));
   await writeFile(join(out, "package.json"), `${JSON.stringify(manifest, null, 2)}\n`);
   await cp(join(root, "README.npm.md"), join(out, "README.md"));
+}
+
+/** Declarations name the sources that they were made of; users have the files that came of them. */
+async function nameDeclarations(folder) {
+  for (const name of await readdir(folder, { recursive: true })) {
+    if (name.endsWith(".d.ts")) {
+      const path = join(folder, name);
+      const text = await readFile(path, "utf8");
+      await writeFile(path, text.replace(/(["']\.{1,2}\/[^"']+)\.ts(["'])/g, "$1.js$2"));
+    }
+  }
 }

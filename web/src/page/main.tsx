@@ -1,1 +1,3 @@
-import "./style.css"; document.body.append("…");
+import "./style.css";
+
+document.body.append("…");
