@@ -18,6 +18,7 @@ mod render_chat;
 mod run;
 mod serve;
 mod tokenize;
+mod web;
 
 use anyhow::Result;
 
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Chat(chat::Arguments),
     Run(run::Arguments),
     Serve(serve::Arguments),
+    Web(web::Arguments),
     Pull(pull::Arguments),
     Models(models::Arguments),
     Pack(pack::Arguments),
@@ -52,6 +54,7 @@ impl Command {
             Command::Chat(arguments) => chat::run(arguments, session),
             Command::Run(arguments) => run::run(arguments, session),
             Command::Serve(arguments) => serve::run(arguments, session),
+            Command::Web(arguments) => web::run(arguments, session),
             Command::Pull(arguments) => pull::run(arguments, session),
             Command::Models(arguments) => models::run(arguments, session),
             Command::Pack(arguments) => pack::run(arguments, session),

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)] // Each test file uses a part.
 
 pub mod served;
+pub mod site;
 
 use std::fs;
 use std::io::Write;
