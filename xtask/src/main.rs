@@ -6,6 +6,7 @@ mod demo;
 mod docs;
 mod golden;
 mod model;
+mod npm;
 mod test;
 mod tools;
 
@@ -59,6 +60,8 @@ enum Task {
         #[arg(long, requires = "instructions")]
         accept: bool,
     },
+    /// Builds the npm package `@trefoil/llm` as a tarball in `target/npm/`, and tries it.
+    Npm,
     /// Rewrites the generated pages in `docs/`.
     Docs,
     /// Remakes the golden data that come from generated models and texts: what llama.cpp computes
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Task::Bench { rounds, quick, servers, .. } => {
             bench::run(&bench::Options { rounds, quick, servers })
         }
+        Task::Npm => npm::run(),
         Task::Docs => docs::write(),
         Task::Golden { names } => golden::make(&names),
     };

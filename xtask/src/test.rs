@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use crate::tools::Runtimes;
-use crate::{command, model, root, target, tools};
+use crate::{command, model, npm, root, target, tools};
 
 /// Crates that test natively, with debug assertions and overflow checks.
 const NATIVE: &[&str] = &[
@@ -47,6 +47,8 @@ struct Session {
     gemma3: std::path::PathBuf,
     runtimes: Runtimes,
     npm: std::path::PathBuf,
+    /// The package `@trefoil/llm`, installed.
+    npm_package: std::path::PathBuf,
     chromium: std::path::PathBuf,
     /// Only for what `--all` adds.
     wasmtime_aarch64: Option<std::path::PathBuf>,
@@ -67,10 +69,11 @@ pub(crate) fn run(all: bool, only: &[String]) -> Result<()> {
     }
     let npm = tools::npm()?;
     let runtimes = tools::runtimes(&npm)?;
-    tools::web_packages(&npm)?;
+    let npm_package = npm::install(&npm, &npm::pack(&npm)?)?;
     let mut session = Session {
         all,
         chromium: tools::chromium()?,
+        npm_package,
         npm,
         smollm2: model::smollm2()?,
         gemma3: model::gemma3()?,
@@ -175,7 +178,8 @@ impl Session {
             .env("TREFOIL_PYTHON", &self.runtimes.python)
             .env("TREFOIL_WASMTIME", &self.runtimes.wasmtime)
             .env("TREFOIL_NODE_PACKAGES", &self.runtimes.node_packages)
-            .env("TREFOIL_CHROMIUM", &self.chromium);
+            .env("TREFOIL_CHROMIUM", &self.chromium)
+            .env("TREFOIL_NPM_PACKAGE", &self.npm_package);
         if let Some(wasmtime) = &self.wasmtime_aarch64 {
             command.env("TREFOIL_WASMTIME_AARCH64", wasmtime);
         }

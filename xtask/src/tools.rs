@@ -227,7 +227,7 @@ pub(crate) fn runtimes(npm: &Path) -> Result<Runtimes> {
 }
 
 /// Installs Node.js and jco below the build folder.
-fn node(npm: &Path) -> Result<PathBuf> {
+pub(crate) fn node(npm: &Path) -> Result<PathBuf> {
     let folder = target().join("tools").join("node");
     let stamp = folder.join("installed");
     let wanted = NODE_PACKAGES.join(" ");
