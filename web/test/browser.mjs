@@ -13,19 +13,20 @@ const executable = process.env.TREFOIL_CHROMIUM ?? "/usr/bin/chromium";
  * Starts Chromium with a profile of its own, so that storage lasts from page to page as it does for
  * a person.
  */
-export async function openBrowser(options = {}) {
+export async function openBrowser(options = {}, flags = []) {
   const profile = await mkdtemp(join(tmpdir(), "trefoil-web-"));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: executable,
     headless: true,
     timeout: 120_000,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", ...flags],
     viewport: { width: 1180, height: 800 },
     ...options,
   });
   context.setDefaultTimeout(patience);
   return {
     context,
+    profile,
     async close() {
       await context.close();
       await rm(profile, { recursive: true, force: true });
@@ -48,6 +49,16 @@ export async function openPage(context, url) {
   });
   await page.goto(url);
   return page;
+}
+
+/** Answers that are short and always the same, as if a person had set so. */
+export async function shortAnswers(context, tokens = 24) {
+  await context.addInitScript(
+    (settings) => {
+      localStorage[`trefoil ${new URL(".", location.href).pathname}`] ??= settings;
+    },
+    JSON.stringify({ temperature: 0, maxTokens: tokens }),
+  );
 }
 
 /** Waits until the model is loaded. */
