@@ -5,6 +5,7 @@ mod page;
 pub(crate) mod peers;
 mod servers;
 mod targets;
+pub(crate) mod web;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
