@@ -82,7 +82,7 @@ function Failed({ error }: { error: TrefoilError }) {
       <Warning />
       <div>
         <p>
-          <strong>{error.message}</strong>
+          <strong title={error.detail || undefined}>{error.message}</strong>
         </p>
         {error.hint && <p>{error.hint}</p>}
         <div class="row">{waysOn(error)}</div>

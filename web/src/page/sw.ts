@@ -67,7 +67,7 @@ scope.addEventListener("fetch", (event) => {
   } else if (path === manifestFile) {
     event.respondWith(fromNetwork(manifestUrl, () => event.waitUntil(forgetOld())));
   } else if (path.startsWith("assets/") || path.startsWith("engines/")) {
-    event.respondWith(fromCache(url.href).then(isolated));
+    event.respondWith(fromCache(url.href, request.cache).then(isolated));
   }
 });
 
@@ -90,13 +90,14 @@ async function fromNetwork(url: string, changed: () => void = () => {}): Promise
   }
 }
 
-async function fromCache(url: string): Promise<Response> {
+/** As it is kept, unless who asks found that to be damaged (`reload`). */
+async function fromCache(url: string, mode: RequestCache): Promise<Response> {
   const cache = await caches.open(cacheName);
-  const kept = await cache.match(url);
+  const kept = mode === "reload" ? undefined : await cache.match(url);
   if (kept) {
     return kept;
   }
-  const response = await fetch(url);
+  const response = await fetch(url, { cache: mode });
   if (response.ok) {
     await cache.put(url, response.clone());
   }

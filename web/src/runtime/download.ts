@@ -57,19 +57,22 @@ export class Downloader {
         missing.push(piece);
       }
     }
-    // The first failure stops the others.
+    // The first failure stops the others; what they are storing just then is stored whole.
     const stop = new AbortController();
-    const { signal } = stop;
+    let failure: { error: unknown } | undefined;
     const lane = async () => {
-      for (let piece = missing.shift(); piece; piece = missing.shift()) {
-        await this.#fetchPiece(base, piece, signal, report);
+      for (let piece = missing.shift(); piece && !failure; piece = missing.shift()) {
+        try {
+          await this.#fetchPiece(base, piece, stop.signal, report);
+        } catch (error) {
+          failure ??= { error };
+          stop.abort(error);
+        }
       }
     };
-    try {
-      await Promise.all(Array.from({ length: parallel }, lane));
-    } catch (error) {
-      stop.abort(error);
-      throw error;
+    await Promise.all(Array.from({ length: parallel }, lane));
+    if (failure) {
+      throw failure.error;
     }
   }
 
@@ -83,7 +86,9 @@ export class Downloader {
       // Another tab may have fetched it meanwhile.
       if (!(await this.#store.has(piece.sha256, piece.size))) {
         const url = new URL(piece.file, base).href;
-        const bytes = await this.fetchChecked(url, piece, signal, (count) => report(piece, count));
+        const bytes = await this.#fetchChecked(url, piece, "no-store", signal, (count) =>
+          report(piece, count),
+        );
         await this.#keep(piece, bytes);
       }
     });
@@ -105,14 +110,19 @@ export class Downloader {
     }
   }
 
-  /** Fetches a file, whose size and checksum are right when this returns. */
-  async fetchChecked(
+  /** Fetches a file that browsers may cache. Its size and checksum are right when this returns. */
+  fetchSmall(url: string, file: FileEntry): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#fetchChecked(url, file, "default", new AbortController().signal, () => {});
+  }
+
+  async #fetchChecked(
     url: string,
     file: FileEntry,
-    signal: AbortSignal = new AbortController().signal,
-    progress: (bytes: number) => void = () => {},
+    mode: RequestCache,
+    signal: AbortSignal,
+    progress: (bytes: number) => void,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    let cache: RequestCache = "no-store";
+    let cache = mode;
     for (let attempt = 0; ; attempt++) {
       const { bytes, length } = await this.#fetchAll(url, file, signal, cache, progress);
       const wrong = await whatIsWrong(bytes, length, file);
@@ -123,8 +133,9 @@ export class Downloader {
       if (attempt === 1) {
         throw new TrefoilError(
           "damaged-file",
-          `${file.file} is damaged on the server: ${wrong}.`,
+          `${shortName(file)} is damaged on the server: ${wrong}.`,
           "Nothing of it was kept. Try again later; the owner of the page has to upload the file again.",
+          { detail: url },
         );
       }
       cache = "reload";
@@ -151,9 +162,9 @@ export class Downloader {
         if (pause === undefined) {
           throw new TrefoilError(
             "unreachable",
-            `${file.file} could not be fetched: ${(error as Error).message}`,
+            `${shortName(file)} could not be fetched: ${(error as Error).message}`,
             "Check the connection and try again; what was downloaded is kept.",
-            { cause: error },
+            { cause: error, detail: url },
           );
         }
         progress(0);
@@ -217,15 +228,22 @@ function refusal(response: Response, file: FileEntry): Error {
   if (status === 404 || status === 410) {
     return new TrefoilError(
       "missing-file",
-      `${file.file} is not on the server.`,
+      `${shortName(file)} is not on the server.`,
       "What was downloaded is kept. Try again later; the owner of the page has to upload the file.",
+      { detail: response.url },
     );
   }
   return new TrefoilError(
     "unreachable",
-    `The server refused ${file.file}: it answered ${status}.`,
+    `The server refused ${shortName(file)}: it answered ${status}.`,
     "Try again later; what was downloaded is kept.",
+    { detail: response.url },
   );
+}
+
+/** A file's name without most of its hash. */
+function shortName({ file }: FileEntry): string {
+  return file.replace(/([0-9a-f]{12})[0-9a-f]{20,}/g, "$1…");
 }
 
 async function whatIsWrong(

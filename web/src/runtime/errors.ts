@@ -32,6 +32,7 @@ export interface ErrorData {
   code: ErrorCode;
   message: string;
   hint: string;
+  detail: string;
 }
 
 /** Every error that this package throws, except that of an aborted signal. */
@@ -41,19 +42,28 @@ export class TrefoilError extends Error {
   readonly code: ErrorCode;
   /** What to do about it, as a sentence; empty where there is nothing to say. */
   readonly hint: string;
+  /** What only few want to know, for example the whole name of a file; often empty. */
+  readonly detail: string;
 
-  constructor(code: ErrorCode, message: string, hint = "", options?: ErrorOptions) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    hint = "",
+    { detail = "", ...options }: ErrorOptions & { detail?: string } = {},
+  ) {
     super(message, options);
     this.code = code;
     this.hint = hint;
+    this.detail = detail;
   }
 
   toData(): ErrorData {
-    return { code: this.code, message: this.message, hint: this.hint };
+    const { code, message, hint, detail } = this;
+    return { code, message, hint, detail };
   }
 
-  static from(data: ErrorData): TrefoilError {
-    return new TrefoilError(data.code, data.message, data.hint);
+  static from({ code, message, hint, detail }: ErrorData): TrefoilError {
+    return new TrefoilError(code, message, hint, { detail });
   }
 }
 

@@ -23,7 +23,7 @@ export interface Store {
   put(sha256: string, bytes: Uint8Array<ArrayBuffer>): Promise<void>;
   /** Opens a piece for reading. */
   open(sha256: string, size: number): Promise<OpenPiece>;
-  /** Notes which pieces a site needs, and deletes those that no site needs any more. */
+  /** Notes which pieces a site needs, and deletes those that no site needs. */
   keep(site: string, sha256s: string[]): Promise<void>;
   /** Deletes pieces, so that they are fetched again. */
   forget(sha256s: string[]): Promise<void>;

@@ -100,19 +100,19 @@ class FileSystemStore implements Store {
 
   async keep(site: string, hashes: string[]): Promise<void> {
     const name = `${await sha256(new TextEncoder().encode(site))}.json`;
-    const before = await readList(this.#sites, name);
     await writeFile(this.#sites, name, new TextEncoder().encode(JSON.stringify(hashes)));
-    const old = before.filter((hash) => !hashes.includes(hash));
-    if (old.length === 0) {
-      return;
-    }
     const needed = new Set<string>();
     for await (const other of this.#sites.keys()) {
       for (const hash of await readList(this.#sites, other)) {
         needed.add(hash);
       }
     }
-    await this.forget(old.filter((hash) => !needed.has(hash)));
+    for await (const file of this.#weights.keys()) {
+      // Browsers write beside a file what becomes its content, under its name with an ending.
+      if (!needed.has(file.split(".", 1)[0] as string)) {
+        await remove(this.#weights, file);
+      }
+    }
   }
 
   async forget(hashes: string[]): Promise<void> {

@@ -127,7 +127,6 @@ class CacheFolder implements Store {
   async keep(site: string, hashes: string[]): Promise<void> {
     const sites = join(this.#folder, "sites");
     const name = join(sites, `${await sha256(new TextEncoder().encode(site))}.json`);
-    const before = await readList(name);
     await writeFile(`${name}.part`, JSON.stringify(hashes));
     await rename(`${name}.part`, name);
     const needed = new Set<string>();
@@ -136,7 +135,11 @@ class CacheFolder implements Store {
         needed.add(hash);
       }
     }
-    await this.forget(before.filter((hash) => !needed.has(hash)));
+    for (const file of await readdir(join(this.#folder, "weights"))) {
+      if (!needed.has(file.split(".", 1)[0] as string)) {
+        await rm(join(this.#folder, "weights", file), { force: true });
+      }
+    }
   }
 
   async forget(hashes: string[]): Promise<void> {

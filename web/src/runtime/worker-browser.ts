@@ -1,14 +1,33 @@
+import { TrefoilError } from "./errors.ts";
 import { openBlob, openBrowserStore } from "./store-browser.ts";
 import { InstanceWorker } from "./worker.ts";
 
 const worker = new InstanceWorker({
   openStore: openBrowserStore,
   fetch: (url, init) => fetch(url, init),
-  importModule: (url) => import(url),
+  importModule,
   post: (message) => postMessage(message),
   openBlob,
 });
 addEventListener("message", (event) => void worker.receive(event.data));
+
+async function importModule(url: string): Promise<unknown> {
+  try {
+    return await import(url);
+  } catch {
+    // A cache may hold a damaged copy; `reload` replaces it.
+    try {
+      await fetch(url, { cache: "reload" });
+      return await import(`${url}?again`);
+    } catch (error) {
+      throw new TrefoilError(
+        "damaged-file",
+        `The engine's program cannot be loaded: ${(error as Error).message}`,
+        "Try again later; the owner of the page has to upload the file again.",
+      );
+    }
+  }
+}
 
 // Held as long as this worker lives, so that the page learns of its end.
 const lock = `trefoil worker ${crypto.randomUUID()}`;

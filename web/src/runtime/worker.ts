@@ -54,9 +54,11 @@ export class InstanceWorker {
       notice: (text) => this.#platform.post({ type: "notice", text }),
     });
     const pieces = piecesOf(manifest, engine);
+    const needed = pieces.map((piece) => piece.sha256);
     if (message.fresh) {
-      await store.forget(pieces.map((piece) => piece.sha256));
+      await store.forget(needed);
     }
+    await store.keep(base, needed);
     const folderOfEngine = new URL(engine.module, base).href;
     const compiled = Promise.all(
       engine.cores.map(async (core): Promise<[string, WebAssembly.Module]> => {
@@ -64,10 +66,6 @@ export class InstanceWorker {
       }),
     );
     const [cores] = await Promise.all([compiled, downloader.fetchPieces(base, pieces)]);
-    await store.keep(
-      base,
-      pieces.map((piece) => piece.sha256),
-    );
     this.#platform.post({ type: "prepared", cores: new Map(cores), held: downloader.held });
   }
 
@@ -79,7 +77,7 @@ export class InstanceWorker {
   ): Promise<WebAssembly.Module> {
     const url = new URL(core.file, base).href;
     if (core.size <= checkedCoreMax) {
-      return WebAssembly.compile(await downloader.fetchChecked(url, core));
+      return WebAssembly.compile(await downloader.fetchSmall(url, core));
     }
     const response = await this.#platform.fetch(url, {});
     if (!response.ok || !response.body) {
