@@ -36,11 +36,8 @@ fn main() -> Result<()> {
         let is_there = files.iter().any(|name| name == entry);
         ensure!(is_there, "{} is no page: it has no {entry}", page.display());
     }
-    let mut text = format!(
-        "/// The page's files: names with `/`, and bytes.\npub(crate) const PAGE: &[(&str, &[u8]); \
-         {}] = &[\n",
-        files.len()
-    );
+    let mut text = String::from("/// The page's files: names with `/`, and bytes.\n");
+    text.push_str("pub(crate) static PAGE: &[(&str, &[u8])] = &[\n");
     for name in files {
         text.push_str(&format!("    ({name:?}, include_bytes!({:?})),\n", page.join(&name)));
     }
@@ -77,7 +74,8 @@ fn page(work: &Path) -> Result<PathBuf> {
 }
 
 fn npm(folder: &Path, arguments: &[&str]) -> Result<()> {
-    let npm = env::var_os("TREFOIL_NPM").unwrap_or_else(|| "npm".into());
+    let usual = if cfg!(windows) { "npm.cmd" } else { "npm" };
+    let npm = env::var_os("TREFOIL_NPM").unwrap_or_else(|| usual.into());
     let mut command = Command::new(&npm);
     command.current_dir(folder).args(arguments);
     // Its own Node.js stands beside it.

@@ -98,8 +98,12 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Whether a folder may be written there.
-fn check_free(target: &Path) -> Result<(), WebError> {
+/// Whether a folder may be written there: nothing is there, or an empty folder, or one that was
+/// written before.
+///
+/// # Errors
+/// [`WebError::Taken`], or what the system says.
+pub fn check_free(target: &Path) -> Result<(), WebError> {
     let mut entries = match fs::read_dir(target) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

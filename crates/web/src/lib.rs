@@ -16,6 +16,7 @@ mod pieces;
 mod site;
 mod transpile;
 
+pub use folder::check_free;
 pub use library::{Library, write_library};
 pub use manifest::{
     Core, Engine, Feature, LibraryManifest, MANIFEST, Manifest, Part, Piece, Place,

@@ -2,7 +2,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use trefoil_compose::{Change, Changes, Component, Kind, Models, PartFile, Record, Role};
-use trefoil_host::sha256_of_bytes;
 use trefoil_web::{Library, PIECE_BYTES_MAX, PIECE_BYTES_MIN, Site, SiteEngine, Weights};
 
 use crate::adapters::AdapterFlags;
@@ -81,6 +80,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
         );
         return Err(UsageError(text).into());
     }
+    // Before models are read.
+    trefoil_web::check_free(&arguments.output)?;
     if arguments.lib { arguments.library(session) } else { arguments.site(session) }
 }
 
@@ -182,7 +183,7 @@ impl Arguments {
             changes.model = Change::Remove;
         }
         let composition = changed(path, &changes, session)?;
-        let name = engine_name(&Record::read(&composition)?).into();
+        let name = engine_name(&Record::read(&composition)?, session)?.into();
         Ok((vec![SiteEngine { name, composition }], Models::of_composition(path)?))
     }
 
@@ -245,12 +246,14 @@ impl Arguments {
 const CUSTOM: &str = "custom";
 
 /// Known by its bytes, whatever it is called.
-fn engine_name(record: &Record) -> &'static str {
-    let sha256 = record.part(Role::Engine).map(|part| part.sha256.as_str()).unwrap_or_default();
-    let known =
-        [("cpu", trefoil_bundle::ENGINE_CPU), ("cpu-relaxed", trefoil_bundle::ENGINE_CPU_RELAXED)];
-    let is_it = |(_, bytes): &&(&str, &[u8])| sha256_of_bytes(bytes) == sha256;
-    known.iter().find(is_it).map_or(CUSTOM, |(name, _)| name)
+fn engine_name(record: &Record, session: &Session) -> Result<&'static str> {
+    let sha256 = record.part(Role::Engine).map(|part| part.sha256.as_str());
+    for (name, engine) in [("cpu", Engine::Cpu), ("cpu-relaxed", Engine::CpuRelaxed)] {
+        if sha256 == Some(&engine.digest(session)?) {
+            return Ok(name);
+        }
+    }
+    Ok(CUSTOM)
 }
 
 /// A name for files that needs no quoting anywhere.
