@@ -1,3 +1,4 @@
+import { outOfMemory, type TrefoilError, toError } from "./errors.ts";
 import type { Collective } from "./exchange.ts";
 import { generatedImports, HandwrittenGlue } from "./glue.ts";
 import type { PartReader } from "./reader.ts";
@@ -163,6 +164,8 @@ export interface EngineModule {
 export interface Engine extends Root {
   /** Bytes of its linear memory. */
   memoryBytes(): number;
+  /** Whether a trap may have come of want of memory. */
+  memoryExhausted(): boolean;
 }
 
 /** Instantiates a transpiled engine over a model and a collective. */
@@ -185,10 +188,22 @@ export async function instantiateEngine(
     generatedImports(collective, reader),
     glue.instantiateCore,
   );
-  return { inference, worker, memoryBytes: () => glue.memoryBytes };
+  return {
+    inference,
+    worker,
+    memoryBytes: () => glue.memoryBytes,
+    memoryExhausted: () => glue.memoryExhausted,
+  };
 }
 
 /** Drops a resource, freeing what the engine holds for it. */
 export function drop(resource: Resource | undefined) {
   resource?.[dispose]?.();
+}
+
+/** What an error of an engine means; traps say nothing by themselves. */
+export function explain(engine: Engine, error: unknown): TrefoilError {
+  return error instanceof WebAssembly.RuntimeError && engine.memoryExhausted()
+    ? outOfMemory(error)
+    : toError(error);
 }

@@ -72,6 +72,22 @@ export const memoryHint =
 
 export const workerHint = "Load the model again; what was downloaded is kept.";
 
+/** A browser, or an engine of 32 bits, has no more memory to give. */
+export function outOfMemory(cause?: unknown): TrefoilError {
+  return new TrefoilError(
+    "out-of-memory",
+    "Memory does not suffice: the model needs more than there is.",
+    memoryHint,
+    { cause },
+  );
+}
+
+/** Whether the instance that threw this is dead. */
+export function isTrap(error: unknown): boolean {
+  // What is no trap of the engine's was thrown through it.
+  return error instanceof WebAssembly.RuntimeError || error instanceof TrefoilError;
+}
+
 /** The contract's `error` as the generated glue throws it. */
 interface EnginePayload {
   tag: string;

@@ -4,9 +4,12 @@
 // exchanges. These functions speak the canonical ABI directly: pointers into the engine's memory,
 // results written through a pointer that the caller passes.
 // https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md
+import { outOfMemory, TrefoilError } from "./errors.ts";
 import type { Allocate, Collective, Part } from "./exchange.ts";
 import type { PartReader } from "./reader.ts";
 
+/** Pages of 64 KiB that an engine with memory left can still take. */
+const sparePages = 256;
 /** The most that one `read` returns, by the contract. */
 const readMax = 1 << 20;
 
@@ -52,8 +55,23 @@ class CoreMemory {
     return this.#memory?.buffer.byteLength ?? 0;
   }
 
+  /** Whether there is next to no more memory to be had. */
+  get exhausted(): boolean {
+    try {
+      this.#memory?.grow(sparePages);
+      return false;
+    } catch {
+      return true;
+    }
+  }
+
   allocate(align: number, size: number): number {
-    return (this.#realloc as Realloc)(0, 0, align, size) >>> 0;
+    try {
+      return (this.#realloc as Realloc)(0, 0, align, size) >>> 0;
+    } catch (error) {
+      // An engine that gets no memory ends in a trap; nothing of it can be called any more.
+      throw outOfMemory(error);
+    }
   }
 
   /** Writes `ok(list)`. */
@@ -91,6 +109,11 @@ export class HandwrittenGlue {
   /** Bytes of linear memory that the engine takes. */
   get memoryBytes(): number {
     return this.#memories.reduce((sum, memory) => sum + memory.size, 0);
+  }
+
+  /** Whether a trap may have come of want of memory. */
+  get memoryExhausted(): boolean {
+    return this.#memories.some((memory) => memory.exhausted);
   }
 
   /** What the transpiled module calls to instantiate a core module. */
@@ -131,7 +154,7 @@ export class HandwrittenGlue {
           operation(() => memory.bytes.subarray(from, from + (partLength >>> 0)), allocate);
           memory.succeed(result, pointer, length);
         } catch (error) {
-          memory.fail(result, io, (error as Error).message);
+          memory.fail(result, io, textOf(error));
         }
       };
     return {
@@ -164,10 +187,18 @@ export class HandwrittenGlue {
         reader.read(part, from, bytes.subarray(pointer, pointer + count));
         memory.succeed(result, pointer, words);
       } catch (error) {
-        memory.fail(result, io, (error as Error).message);
+        memory.fail(result, io, textOf(error));
       }
     };
   }
+}
+
+/** What an engine is told of an error; one that it cannot be told is thrown through it. */
+function textOf(error: unknown): string {
+  if (error instanceof TrefoilError) {
+    throw error;
+  }
+  return (error as Error).message;
 }
 
 /** The same imports for the generated glue, for engines that do not take them at their core. */

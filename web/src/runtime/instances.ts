@@ -215,7 +215,7 @@ export class Instances {
         break;
       }
       case "error":
-        this.#fail(message.id, TrefoilError.from(message.error), rank);
+        this.#fail(message.id, TrefoilError.from(message.error), message.fatal || rank > 0);
         break;
       default:
         return;
@@ -223,9 +223,9 @@ export class Instances {
     this.#markNeeded();
   }
 
-  /** An error without an id, and the end of an instance, are the end of all. */
-  #fail(id: number | undefined, error: TrefoilError, rank: number): void {
-    if (id === undefined || error.code === "worker-lost" || rank > 0) {
+  /** The end of one instance is the end of all. */
+  #fail(id: number | undefined, error: TrefoilError, fatal: boolean): void {
+    if (id === undefined || fatal) {
       this.close(error);
       return;
     }

@@ -5,10 +5,11 @@ import {
   type Engine,
   type EngineEvent,
   type EngineModel,
+  explain,
   type Generation,
   type Setting,
 } from "./engine.ts";
-import { fromEngine, toError } from "./errors.ts";
+import { fromEngine, isTrap, type TrefoilError } from "./errors.ts";
 import { failExchanges } from "./exchange.ts";
 import type { Platform } from "./platform.ts";
 import type {
@@ -49,6 +50,7 @@ export class ModelHost {
   #waiting: Waiting[] = [];
   #running = false;
   #memory = 0;
+  #dead = false;
 
   constructor(
     platform: Platform,
@@ -67,12 +69,15 @@ export class ModelHost {
     message: Extract<ClientMessage, { type: "call" | "generate" | "cancel" }>,
   ): Promise<void> {
     switch (message.type) {
-      case "call": {
-        const value = this.#call(message.name, message.arguments as never);
-        this.#platform.post({ type: "result", id: message.id, value });
+      case "call":
+        try {
+          const value = this.#call(message.name, message.arguments as never);
+          this.#platform.post({ type: "result", id: message.id, value });
+        } catch (error) {
+          this.#fail(message.id, error);
+        }
         this.#reportMemory();
         return;
-      }
       case "generate":
         this.#waiting.push({ id: message.id, request: message.request });
         return this.#run();
@@ -99,11 +104,7 @@ export class ModelHost {
     if (!call) {
       throw new Error(`there is no call ${name}`);
     }
-    try {
-      return call(...values);
-    } catch (error) {
-      throw this.#failed(error);
-    }
+    return call(...values);
   }
 
   #open(name: string | undefined, settings: Setting[]) {
@@ -275,14 +276,19 @@ export class ModelHost {
   }
 
   #fail(id: number, error: unknown): void {
-    this.#platform.post({ type: "error", id, error: this.#failed(error).toData() });
+    const told = this.#failed(error);
+    this.#platform.post({ type: "error", id, error: told.toData(), fatal: this.#dead });
   }
 
-  #failed(error: unknown) {
-    if (error instanceof WebAssembly.RuntimeError && this.#shared) {
-      failExchanges(this.#shared, this.#size, 0);
+  /** The error as it is told. After a trap, nothing of the instance can be called any more. */
+  #failed(error: unknown): TrefoilError {
+    if (isTrap(error)) {
+      this.#dead = true;
+      if (this.#shared) {
+        failExchanges(this.#shared, this.#size, 0);
+      }
     }
-    return toError(error);
+    return explain(this.#engine, error);
   }
 
   #reportMemory(): void {

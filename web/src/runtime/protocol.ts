@@ -123,4 +123,5 @@ export type WorkerMessage =
   | { type: "memory"; bytes: number }
   | { type: "result"; id: number; value: unknown }
   | { type: "news"; id: number; news: AnswerNews; timing: Timing }
-  | { type: "error"; id: number | undefined; error: ErrorData };
+  /** A fatal one is the end of the instance. */
+  | { type: "error"; id: number | undefined; error: ErrorData; fatal: boolean };

@@ -1,6 +1,6 @@
 // An instance of an engine in a worker: what browsers and Node share of it.
 import { Downloader } from "./download.ts";
-import { type Engine, type EngineModule, instantiateEngine } from "./engine.ts";
+import { type Engine, type EngineModule, explain, instantiateEngine } from "./engine.ts";
 import { memoryHint, TrefoilError, toError } from "./errors.ts";
 import { failExchanges, SharedExchange, solo } from "./exchange.ts";
 import { type FileEntry, piecesOf } from "./manifest.ts";
@@ -38,7 +38,7 @@ export class InstanceWorker {
           await this.#host.receive(message);
       }
     } catch (error) {
-      this.#platform.post({ type: "error", id, error: toError(error).toData() });
+      this.#platform.post({ type: "error", id, error: toError(error).toData(), fatal: true });
     }
   }
 
@@ -158,7 +158,7 @@ export class InstanceWorker {
       if (shared) {
         failExchanges(shared, size, rank);
       }
-      throw error;
+      throw explain(instance, error);
     }
   }
 }
