@@ -6,8 +6,18 @@ import { CopyButton } from "./copy-button.tsx";
 import { Highlighted } from "./highlight.tsx";
 
 export function Markdown({ text }: { text: string }) {
-  const tokens = useMemo(() => lexer(text, { gfm: true }), [text]);
+  const tokens = useMemo(() => withLevels(lexer(text, { gfm: true })), [text]);
   return <div class="markdown">{blocks(tokens)}</div>;
+}
+
+/** Makes an answer's highest headings the second level of the page, whatever the model took. */
+function withLevels(tokens: Token[]): Token[] {
+  const headings = tokens.filter((token): token is Tokens.Heading => token.type === "heading");
+  const highest = Math.min(...headings.map((heading) => heading.depth));
+  for (const heading of headings) {
+    heading.depth = Math.min(6, heading.depth - highest + 2);
+  }
+  return tokens;
 }
 
 function blocks(tokens: Token[]): ComponentChildren {
@@ -20,9 +30,7 @@ function block(token: Token): ComponentChildren {
     case "def":
       return null;
     case "heading": {
-      // The page's own headings stand above those of an answer.
-      const level = Math.min(6, (token as Tokens.Heading).depth + 2);
-      const Heading = `h${level}` as "h3";
+      const Heading = `h${token.depth}` as "h2";
       return <Heading>{inlines(token.tokens)}</Heading>;
     }
     case "paragraph":
@@ -47,7 +55,14 @@ function block(token: Token): ComponentChildren {
 function List({ list }: { list: Tokens.List }) {
   const items = list.items.map((item) => (
     <li class={item.task ? "task" : undefined}>
-      {item.task && <input type="checkbox" checked={item.checked ?? false} disabled />}
+      {item.task && (
+        <input
+          type="checkbox"
+          aria-label={item.checked ? "done" : "to do"}
+          checked={item.checked ?? false}
+          disabled
+        />
+      )}
       {blocks(item.tokens.filter((token) => token.type !== "checkbox"))}
     </li>
   ));

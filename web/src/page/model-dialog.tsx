@@ -64,6 +64,20 @@ export function ModelDialog() {
             ))}
           </select>
         </label>
+        <label class="choice">
+          <span>Context, in tokens</span>
+          <input
+            type="number"
+            inputMode="numeric"
+            min={256}
+            step={256}
+            placeholder="what fits"
+            value={preferences.value.contextTokens ?? ""}
+            onInput={(event) =>
+              setPreference("contextTokens", event.currentTarget.valueAsNumber || undefined)
+            }
+          />
+        </label>
         {!canShareMemory() && (
           <p class="note">
             Several workers take memory that they share. Browsers allow it from the second visit on.

@@ -75,10 +75,12 @@ export async function load({ fresh = false } = {}): Promise<void> {
   loading = controller;
   const engine = query.get("engine") ?? preferences.value.engine;
   const workers = Number(query.get("workers")) || preferences.value.workers;
+  const { contextTokens } = preferences.value;
   try {
     const loaded = await loadWith(host, new URL(".", location.href), {
       ...(engine && { engine }),
       ...(workers && { workers }),
+      ...(contextTokens && { settings: { "context-tokens": contextTokens } }),
       fresh,
       signal: controller.signal,
       onProgress: (progress) => {

@@ -16,6 +16,8 @@ export interface Preferences {
   engine: string | undefined;
   /** Number of workers, or undefined for the fastest. */
   workers: number | undefined;
+  /** Context in tokens, or undefined for what the engine chooses. */
+  contextTokens: number | undefined;
 }
 
 const initial: Preferences = {
@@ -30,6 +32,7 @@ const initial: Preferences = {
   seed: undefined,
   engine: undefined,
   workers: undefined,
+  contextTokens: undefined,
 };
 
 /** Sites below one origin do not share what is kept. */
@@ -42,8 +45,8 @@ export function setPreference<K extends keyof Preferences>(key: K, value: Prefer
 }
 
 export function resetSampling(): void {
-  const { theme, engine, workers } = preferences.value;
-  preferences.value = { ...initial, theme, engine, workers };
+  const { theme, engine, workers, contextTokens } = preferences.value;
+  preferences.value = { ...initial, theme, engine, workers, contextTokens };
 }
 
 export function applyTheme(): void {
