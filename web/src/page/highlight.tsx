@@ -47,7 +47,7 @@ function pieces(code: string, language: string): Piece[] {
       `(?<comment>${comment})`,
       `(?<string>"""[\\s\\S]*?(?:"""|$)|"(?:\\\\.|[^"\\\\\\n])*"?|'(?:\\\\.|[^'\\\\\\n])*'|\`(?:\\\\.|[^\`\\\\])*\`?)`,
       "(?<number>\\b\\d[\\w.]*)",
-      "(?<word>[A-Za-z_]\\w*)(?<call>(?=\\())?",
+      "(?<word>[A-Za-z_]\\w*)",
     ].join("|"),
     "g",
   );
@@ -58,8 +58,9 @@ function pieces(code: string, language: string): Piece[] {
       result.push({ kind: undefined, text: code.slice(end, match.index) });
     }
     const [text] = match;
-    const { comment: isComment, string, number, call } = match.groups ?? {};
-    const word = keywords.has(text) ? "keyword" : call === "" ? "call" : undefined;
+    const { comment: isComment, string, number } = match.groups ?? {};
+    const called = match.groups?.word && code[match.index + text.length] === "(";
+    const word = keywords.has(text) ? "keyword" : called ? "call" : undefined;
     const kind = isComment ? "comment" : string ? "string" : number ? "number" : word;
     result.push({ kind, text });
     end = match.index + text.length;

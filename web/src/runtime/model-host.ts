@@ -72,11 +72,11 @@ export class ModelHost {
       case "call":
         try {
           const value = this.#call(message.name, message.arguments as never);
+          this.#reportMemory();
           this.#platform.post({ type: "result", id: message.id, value });
         } catch (error) {
           this.#fail(message.id, error);
         }
-        this.#reportMemory();
         return;
       case "generate":
         this.#waiting.push({ id: message.id, request: message.request });
@@ -238,6 +238,7 @@ export class ModelHost {
     this.#time(answer, news);
     if (answer.choicesLeft === 0) {
       this.#end(answer);
+      this.#reportMemory();
     }
     this.#platform.post({ type: "news", id: answer.id, news, timing: answer.timing });
   }
