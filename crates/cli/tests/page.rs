@@ -4,10 +4,15 @@ mod support;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 use support::page::script;
 use support::{Place, needed, run_with_input, smollm2};
+
+/// Two cores are shared by a browser, its workers and this machine: one test at a time, or pages would
+/// be slow for no fault of theirs.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// A place with the site of SmolLM2 as `site`.
 fn place() -> Place {
@@ -20,6 +25,7 @@ fn place() -> Place {
 fn passes(mut command: Command, place: &Place) {
     command.arg("--site").arg(place.path("site"));
     let shown = format!("{command:?}");
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let ended = run_with_input(command, b"");
     let said = String::from_utf8_lossy(&ended.stdout).into_owned();
     assert_eq!(ended.code, Some(0), "{shown}\n{said}{}", ended.stderr);
@@ -59,7 +65,20 @@ fn with(mut command: Command, arguments: &[&str]) -> Command {
     command
 }
 
+/// Some of what may go wrong; with `--all` everything.
+#[test]
+fn what_goes_wrong_ends_in_words_with_a_way_on_and_leaves_nothing_corrupt() {
+    let some = ["--only", "wrong-checksum"];
+    let cases = if cfg!(feature = "exhaustive") { &[][..] } else { &some };
+    passes(with(script("faults.mjs"), cases), &place());
+}
+
 #[test]
 fn a_person_chats_stops_the_answer_and_comes_back_without_a_network() {
     passes(script("chat.mjs"), &place());
+}
+
+#[test]
+fn an_audit_finds_nothing_serious_in_any_state_of_the_page() {
+    passes(script("accessibility.mjs"), &place());
 }
