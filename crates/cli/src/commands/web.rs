@@ -1,7 +1,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use trefoil_compose::{Change, Changes, Component, Kind, Models, PartFile, Record, Role};
+use trefoil_compose::{
+    Change, Changes, Component, Kind, Models, PackOptions, PartFile, Record, Role,
+};
 use trefoil_web::{Library, PIECE_BYTES_MAX, PIECE_BYTES_MIN, Site, SiteEngine, Weights};
 
 use crate::adapters::AdapterFlags;
@@ -140,17 +142,22 @@ impl Arguments {
         source: &ModelSource,
         session: &Session,
     ) -> Result<(Vec<SiteEngine>, Models)> {
-        let models = self.adapters.join(source.models(session)?, session)?;
         let engines = match (&self.engine, self.weights) {
             (Some(engine), _) => vec![Engine::from(engine.as_str())],
             (None, Place::Files) => vec![Engine::CpuRelaxed, Engine::Cpu],
             // Each would hold the weights.
             (None, Place::Inside) => vec![Engine::Cpu],
         };
+        // As these engines hold weights in memory: loading takes less time and less memory.
+        let arranged = engines.iter().all(|engine| !matches!(engine, Engine::File(_)));
+        let packed = if arranged { PackOptions::arranged() } else { PackOptions::default() };
+        let models = source.models_packed(&packed, session)?;
+        let models = self.adapters.join(models, session)?;
         let digest = match self.weights {
             Place::Files => String::new(),
             Place::Inside => {
-                format!("{} {}", source.digest(session)?, self.adapters.digest(session)?)
+                let (model, adapters) = (source.digest(session)?, self.adapters.digest(session)?);
+                format!("{model} {adapters} {arranged}")
             }
         };
         let inside = (self.weights == Place::Inside).then_some((&models, digest.as_str()));
