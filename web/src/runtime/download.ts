@@ -1,9 +1,10 @@
+import { type Received, receive, Scratch } from "./body.ts";
 import { TrefoilError } from "./errors.ts";
 import type { FileEntry } from "./manifest.ts";
 import type { Platform, Store } from "./platform.ts";
 
-/** Pieces on their way at once. */
-const parallel = 3;
+/** Pieces on their way at once: one arrives while another is checked and stored. */
+const parallel = 2;
 /** Pauses before a request is tried again, in milliseconds. */
 const pauses = [500, 1000, 2000, 4000];
 /** A transfer without a byte for so long has failed, in milliseconds. */
@@ -17,10 +18,12 @@ export interface DownloadEvents {
   notice(text: string): void;
 }
 
-/** What came of a file, and how long it was: another length than expected is damage. */
-interface Fetched {
-  bytes: Uint8Array<ArrayBuffer>;
-  length: number;
+/** How a file is fetched. */
+interface How {
+  scratch: Scratch;
+  signal: AbortSignal;
+  cache: RequestCache;
+  progress(bytes: number): void;
 }
 
 /** Fetches files of a site, checked. */
@@ -28,6 +31,7 @@ export class Downloader {
   readonly #platform: Platform;
   readonly #store: Store;
   readonly #events: DownloadEvents;
+  #busy: Promise<unknown> = Promise.resolve();
   /** Pieces for which there was no room. */
   readonly held = new Map<string, Blob>();
 
@@ -61,14 +65,16 @@ export class Downloader {
     const stop = new AbortController();
     let failure: { error: unknown } | undefined;
     const lane = async () => {
+      const scratch = new Scratch();
       for (let piece = missing.shift(); piece && !failure; piece = missing.shift()) {
         try {
-          await this.#fetchPiece(base, piece, stop.signal, report);
+          await this.#fetchPiece(base, piece, scratch, stop.signal, report);
         } catch (error) {
           failure ??= { error };
           stop.abort(error);
         }
       }
+      scratch.free();
     };
     await Promise.all(Array.from({ length: parallel }, lane));
     if (failure) {
@@ -79,6 +85,7 @@ export class Downloader {
   async #fetchPiece(
     base: string,
     piece: FileEntry,
+    scratch: Scratch,
     signal: AbortSignal,
     report: (piece: FileEntry, bytes: number) => void,
   ): Promise<void> {
@@ -86,10 +93,9 @@ export class Downloader {
       // Another tab may have fetched it meanwhile.
       if (!(await this.#store.has(piece.sha256, piece.size))) {
         const url = new URL(piece.file, base).href;
-        const bytes = await this.#fetchChecked(url, piece, "no-store", signal, (count) =>
-          report(piece, count),
-        );
-        await this.#keep(piece, bytes);
+        const progress = (count: number) => report(piece, count);
+        const how = { scratch, signal, progress, cache: "no-store" as const };
+        await this.#fetchChecked(url, piece, how, (bytes) => this.#keep(piece, bytes));
       }
     });
     report(piece, piece.size);
@@ -110,30 +116,43 @@ export class Downloader {
     }
   }
 
-  /** Fetches a file that browsers may cache. Its size and checksum are right when this returns. */
-  fetchSmall(url: string, file: FileEntry): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#fetchChecked(url, file, "default", new AbortController().signal, () => {});
-  }
-
-  async #fetchChecked(
+  /** Fetches a file that browsers may cache, and uses it once its size and checksum are right. */
+  fetchSmall<T>(
     url: string,
     file: FileEntry,
-    mode: RequestCache,
-    signal: AbortSignal,
-    progress: (bytes: number) => void,
-  ): Promise<Uint8Array<ArrayBuffer>> {
-    let cache = mode;
+    use: (bytes: Uint8Array<ArrayBuffer>) => Promise<T>,
+  ): Promise<T> {
+    const how = {
+      scratch: new Scratch(),
+      signal: new AbortController().signal,
+      cache: "default" as const,
+      progress: () => {},
+    };
+    return this.#fetchChecked(url, file, how, use);
+  }
+
+  async #fetchChecked<T>(
+    url: string,
+    file: FileEntry,
+    how: How,
+    use: (bytes: Uint8Array<ArrayBuffer>) => Promise<T>,
+  ): Promise<T> {
+    let { cache } = how;
     for (let attempt = 0; ; attempt++) {
-      const { bytes, length } = await this.#fetchAll(url, file, signal, cache, progress);
-      const wrong = await whatIsWrong(bytes, length, file);
-      if (!wrong) {
-        return bytes;
+      const { bytes, length } = await this.#fetchAll(url, file, { ...how, cache });
+      // One at a time: browsers copy what they digest and what they write.
+      const checked = await this.#oneAtATime(async () => {
+        const wrong = await whatIsWrong(bytes, length, file);
+        return wrong ? { wrong } : { used: await use(bytes) };
+      });
+      if ("used" in checked) {
+        return checked.used;
       }
       // A cache or a cut connection may be the cause; a second copy tells.
       if (attempt === 1) {
         throw new TrefoilError(
           "damaged-file",
-          `${shortName(file)} is damaged on the server: ${wrong}.`,
+          `${shortName(file)} is damaged on the server: ${checked.wrong}.`,
           "Nothing of it was kept. Try again later; the owner of the page has to upload the file again.",
           { detail: url },
         );
@@ -142,17 +161,18 @@ export class Downloader {
     }
   }
 
+  #oneAtATime<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#busy.then(action);
+    this.#busy = result.catch(() => {});
+    return result;
+  }
+
   /** Fetches a file, trying again what may pass. */
-  async #fetchAll(
-    url: string,
-    file: FileEntry,
-    signal: AbortSignal,
-    cache: RequestCache,
-    progress: (bytes: number) => void,
-  ): Promise<Fetched> {
+  async #fetchAll(url: string, file: FileEntry, how: How): Promise<Received> {
+    const { signal, progress } = how;
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.#fetchOnce(url, file, signal, cache, progress);
+        return await this.#fetchOnce(url, file, how);
       } catch (error) {
         signal.throwIfAborted();
         if (error instanceof TrefoilError) {
@@ -173,13 +193,8 @@ export class Downloader {
     }
   }
 
-  async #fetchOnce(
-    url: string,
-    file: FileEntry,
-    signal: AbortSignal,
-    cache: RequestCache,
-    progress: (bytes: number) => void,
-  ): Promise<Fetched> {
+  async #fetchOnce(url: string, file: FileEntry, how: How): Promise<Received> {
+    const { scratch, signal, cache, progress } = how;
     const stall = new AbortController();
     let timer = setTimeout(() => {}, 0);
     const watch = () => {
@@ -193,26 +208,11 @@ export class Downloader {
       if (!response.ok) {
         throw refusal(response, file);
       }
-      const bytes = new Uint8Array(file.size);
-      let length = 0;
-      if (response.body) {
-        const reader = response.body.getReader();
-        for (;;) {
-          const { done, value } = await reader.read();
-          if (done) {
-            break;
-          }
-          watch();
-          length += value.length;
-          if (length > bytes.length) {
-            await reader.cancel();
-            break;
-          }
-          bytes.set(value, length - value.length);
-          progress(length);
-        }
-      }
-      return { bytes, length };
+      const body = response.body ?? new Blob([]).stream();
+      return await receive(body, file.size, scratch, (bytes) => {
+        watch();
+        progress(bytes);
+      });
     } finally {
       clearTimeout(timer);
     }

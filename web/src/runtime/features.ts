@@ -7,8 +7,8 @@ export type Feature = "simd" | "relaxed-simd" | "multi-memory";
 /** Since when browsers have a feature, as a person reads it. */
 export const since: Record<Feature, string> = {
   simd: "Chrome 91, Edge 91, Firefox 89, Safari 16.4",
-  "relaxed-simd": "Chrome 114, Edge 114, Firefox 145",
-  "multi-memory": "Chrome 120, Edge 120, Firefox 125",
+  "relaxed-simd": "Chrome 114, Edge 114, Firefox 146, Safari 27.3",
+  "multi-memory": "Chrome 120, Edge 120, Firefox 125, Safari 27.3",
 };
 
 // Modules that only a runtime with the feature takes.

@@ -8,7 +8,7 @@ import type {
   Calls,
   ClientMessage,
   GenerationRequest,
-  InstanceStart,
+  InstancePlan,
   Timing,
   WorkerMessage,
 } from "./protocol.ts";
@@ -88,46 +88,46 @@ export class Instances {
   /** Downloads, compiles, and starts all instances. */
   async load(plan: LoadPlan, events: LoadEvents): Promise<void> {
     const { base, manifest, engine, folder, fresh, size } = plan;
-    let receiveFirst: Receive = () => {};
-    const prepared = await this.#stage<Extract<WorkerMessage, { type: "prepared" }>>((done) => {
-      const first = this.#add(0, (message) => receiveFirst(message));
-      receiveFirst = (message) => {
-        if (message.type === "downloading") {
-          events.downloading(message.done, message.total);
-        } else if (message.type === "notice") {
-          events.notice(message.text);
-        } else if (message.type === "prepared") {
-          done(message);
-        }
-      };
-      first.post({ type: "prepare", base, manifest, engine, folder, fresh });
-    });
-    const { cores, held } = prepared;
-    const start = (rank: number): InstanceStart => {
-      return { rank, size, shared: this.#shared, base, manifest, engine, folder, cores, held };
+    const planOf = (rank: number): InstancePlan => {
+      return { rank, size, shared: this.#shared, base, manifest, engine, folder };
     };
-    await this.#stage<undefined>((done) => {
-      let left = size;
+    let starting = size;
+    await this.#stage((done) => {
       const started: Receive = (message) => {
         if (message.type === "started") {
-          left -= 1;
-          if (left === 0) {
-            done(undefined);
+          starting -= 1;
+          if (starting === 0) {
+            done();
           }
         }
       };
-      receiveFirst = (message) => {
-        started(message);
-        if (message.type === "reading") {
-          events.reading(message.done, message.total);
+      const first = this.#add(0, (message) => {
+        switch (message.type) {
+          case "downloading":
+            events.downloading(message.done, message.total);
+            break;
+          case "reading":
+            events.reading(message.done, message.total);
+            break;
+          case "notice":
+            events.notice(message.text);
+            break;
+          case "compiled":
+            for (let rank = 1; rank < size; rank++) {
+              const { cores } = message;
+              this.#add(rank, started).post({ type: "join", plan: planOf(rank), cores });
+            }
+            break;
+          case "prepared":
+            for (const worker of this.#workers) {
+              worker.post({ type: "start", held: message.held });
+            }
+            break;
+          default:
+            started(message);
         }
-      };
-      for (let rank = 1; rank < size; rank++) {
-        this.#add(rank, started);
-      }
-      this.#workers.forEach((worker, rank) => {
-        worker.post({ type: "start", start: start(rank) });
       });
+      first.post({ type: "prepare", plan: planOf(0), fresh });
     });
   }
 
@@ -253,18 +253,14 @@ export class Instances {
     this.#markNeeded();
   }
 
-  #stage<T>(begin: (done: (value: T) => void) => void): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      if (this.#failure) {
-        reject(this.#failure);
-        return;
-      }
-      const pending: Pending = { resolve: resolve as (value: unknown) => void, reject };
+  #stage(begin: (done: () => void) => void): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      const pending: Pending = { resolve: () => resolve(), reject };
       this.#stages.add(pending);
       try {
-        begin((value) => {
+        begin(() => {
           this.#stages.delete(pending);
-          resolve(value);
+          resolve();
         });
       } catch (error) {
         this.#stages.delete(pending);

@@ -33,7 +33,7 @@ export interface GenerationRequest {
 }
 
 /** What every worker needs to become an instance. */
-export interface InstanceStart {
+export interface InstancePlan {
   rank: number;
   size: number;
   shared: SharedArrayBuffer | undefined;
@@ -42,9 +42,6 @@ export interface InstanceStart {
   manifest: Manifest;
   engine: EngineEntry;
   folder: string | undefined;
-  cores: Map<string, WebAssembly.Module>;
-  /** Pieces for which there was no room. */
-  held: Map<string, Blob>;
 }
 
 /** What happened since the last report of an answer. */
@@ -100,15 +97,12 @@ export type CallName = keyof Calls;
 
 /** To a worker. */
 export type ClientMessage =
-  | {
-      type: "prepare";
-      base: string;
-      manifest: Manifest;
-      engine: EngineEntry;
-      folder: string | undefined;
-      fresh: boolean;
-    }
-  | { type: "start"; start: InstanceStart }
+  /** To the first one: fetch and compile everything; `fresh` fetches anew. */
+  | { type: "prepare"; plan: InstancePlan; fresh: boolean }
+  /** To the others: instantiate what the first one compiled. */
+  | { type: "join"; plan: InstancePlan; cores: Map<string, WebAssembly.Module> }
+  /** All pieces are there: stored, or, where there was no room, in `held`. */
+  | { type: "start"; held: Map<string, Blob> }
   | { type: "call"; id: number; name: CallName; arguments: unknown[] }
   | { type: "generate"; id: number; request: GenerationRequest }
   | { type: "cancel"; id: number };
@@ -117,7 +111,8 @@ export type ClientMessage =
 export type WorkerMessage =
   | { type: "downloading"; done: number; total: number }
   | { type: "notice"; text: string }
-  | { type: "prepared"; cores: Map<string, WebAssembly.Module>; held: Map<string, Blob> }
+  | { type: "compiled"; cores: Map<string, WebAssembly.Module> }
+  | { type: "prepared"; held: Map<string, Blob> }
   | { type: "started" }
   | { type: "reading"; done: number; total: number }
   | { type: "memory"; bytes: number }

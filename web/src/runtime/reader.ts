@@ -10,18 +10,21 @@ export interface OpenPiece {
 /** The files of a model, read by position: what the contract's `model` is made of. */
 export class PartReader {
   readonly parts: PartEntry[];
-  /** Bytes read so far, of all parts. */
-  #bytesRead = 0;
-  readonly #pieces: { start: number; piece: OpenPiece }[][];
   readonly #onRead: ((bytes: number) => void) | undefined;
+  #pieces: { start: number; piece: OpenPiece }[][] = [];
+  #bytesRead = 0;
 
-  constructor(parts: PartEntry[], open: Map<string, OpenPiece>, onRead?: (bytes: number) => void) {
+  constructor(parts: PartEntry[], onRead?: (bytes: number) => void) {
     this.parts = parts;
     this.#onRead = onRead;
-    this.#pieces = parts.map((part) => {
+  }
+
+  /** Gives the pieces, by their SHA-256; before that, nothing can be read. */
+  open(pieces: Map<string, OpenPiece>): void {
+    this.#pieces = this.parts.map((part) => {
       let start = 0;
       return part.pieces.map((entry: FileEntry) => {
-        const piece = open.get(entry.sha256);
+        const piece = pieces.get(entry.sha256);
         if (!piece) {
           throw new Error(`piece ${entry.file} is not open`);
         }

@@ -21,6 +21,9 @@ declare class FileReaderSync {
   readAsArrayBuffer(blob: Blob): ArrayBuffer;
 }
 
+/** Bytes that are written at a time; browsers copy them. */
+const writeBytes = 4 << 20;
+
 /** Opens the store of this origin; one that holds nothing where the browser gives no room. */
 export async function openBrowserStore(): Promise<Store> {
   try {
@@ -80,22 +83,18 @@ class FileSystemStore implements Store {
 
   async open(hash: string): Promise<OpenPiece> {
     const handle = (await this.#weights.getFileHandle(hash)) as FileHandle;
-    try {
-      const file = await handle.createSyncAccessHandle({ mode: "read-only" });
-      // Browsers that do not know the mode lock the file for this worker alone.
-      const second = await handle.createSyncAccessHandle({ mode: "read-only" });
-      second.close();
-      return {
-        read(into, offset) {
-          if (file.read(into, { at: offset }) !== into.length) {
-            throw new Error(`a stored piece of the weights is too short (${hash})`);
-          }
-        },
-        close: () => file.close(),
-      };
-    } catch {
+    const shared = await openShared(handle);
+    if (!shared) {
       return openBlob(await handle.getFile());
     }
+    return {
+      read(into, offset) {
+        if (shared.read(into, { at: offset }) !== into.length) {
+          throw new Error(`a stored piece of the weights is too short (${hash})`);
+        }
+      },
+      close: () => shared.close(),
+    };
   }
 
   async keep(site: string, hashes: string[]): Promise<void> {
@@ -156,6 +155,21 @@ function storageFull(): TrefoilError {
   );
 }
 
+/** A handle that others may have at the same time; it reads without garbage. */
+async function openShared(handle: FileHandle): Promise<SyncAccessHandle | undefined> {
+  let first: SyncAccessHandle | undefined;
+  try {
+    first = await handle.createSyncAccessHandle({ mode: "read-only" });
+    // Browsers that do not know the mode lock the file, which a second handle shows.
+    const second = await handle.createSyncAccessHandle({ mode: "read-only" });
+    second.close();
+    return first;
+  } catch {
+    first?.close();
+    return undefined;
+  }
+}
+
 /** Writes a file: whole, or, where the browser cannot promise that, in order and flushed. */
 async function writeFile(
   folder: FileSystemDirectoryHandle,
@@ -166,7 +180,9 @@ async function writeFile(
   if ("createWritable" in handle) {
     const writable = await handle.createWritable();
     try {
-      await writable.write(bytes);
+      for (let at = 0; at < bytes.length; at += writeBytes) {
+        await writable.write(bytes.subarray(at, at + writeBytes));
+      }
       await writable.close();
     } catch (error) {
       await writable.abort().catch(() => {});

@@ -9,7 +9,22 @@ const worker = new InstanceWorker({
   post: (message) => postMessage(message),
   openBlob,
 });
-addEventListener("message", (event) => void worker.receive(event.data));
+
+// A lock that is held as long as this worker lives, so that the page learns of its end. Messages
+// wait until the page knows the lock: what they ask for may block this thread for good.
+const lock = `trefoil worker ${crypto.randomUUID()}`;
+const watched = new Promise<void>((resolve) => {
+  if (!navigator.locks) {
+    resolve();
+    return;
+  }
+  void navigator.locks.request(lock, () => {
+    postMessage({ type: "hello", lock });
+    resolve();
+    return new Promise(() => {});
+  });
+});
+addEventListener("message", (event) => void watched.then(() => worker.receive(event.data)));
 
 async function importModule(url: string): Promise<unknown> {
   try {
@@ -27,13 +42,4 @@ async function importModule(url: string): Promise<unknown> {
       );
     }
   }
-}
-
-// Held as long as this worker lives, so that the page learns of its end.
-const lock = `trefoil worker ${crypto.randomUUID()}`;
-if (navigator.locks) {
-  void navigator.locks.request(lock, () => {
-    postMessage({ type: "hello", lock });
-    return new Promise(() => {});
-  });
 }

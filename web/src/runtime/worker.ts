@@ -5,8 +5,8 @@ import { memoryHint, TrefoilError, toError } from "./errors.ts";
 import { failExchanges, SharedExchange, solo } from "./exchange.ts";
 import { type FileEntry, piecesOf } from "./manifest.ts";
 import { ModelHost } from "./model-host.ts";
-import type { Platform } from "./platform.ts";
-import type { ClientMessage, InstanceStart } from "./protocol.ts";
+import type { Platform, Store } from "./platform.ts";
+import type { ClientMessage, InstancePlan } from "./protocol.ts";
 import { type OpenPiece, PartReader } from "./reader.ts";
 
 /** Core modules above this size are compiled while they arrive, checked by their size alone. */
@@ -14,9 +14,18 @@ const checkedCoreMax = 64 * 1024 * 1024;
 /** Between two reports of progress, in milliseconds. */
 const reportMs = 50;
 
+/** An engine that waits for its weights. */
+interface Instance {
+  plan: InstancePlan;
+  store: Store;
+  reader: PartReader | undefined;
+  engine: Engine;
+}
+
 /** Answers the messages of the thread that made this worker. */
 export class InstanceWorker {
   readonly #platform: Platform;
+  #instance: Promise<Instance> | undefined;
   #host: ModelHost | undefined;
 
   constructor(platform: Platform) {
@@ -28,9 +37,12 @@ export class InstanceWorker {
     try {
       switch (message.type) {
         case "prepare":
-          return await this.#prepare(message);
+          return await this.#prepare(message.plan, message.fresh);
+        case "join":
+          await this.#instantiate(message.plan, message.cores);
+          return;
         case "start":
-          return await this.#start(message.start);
+          return await this.#start(message.held);
         default:
           if (!this.#host) {
             throw new TrefoilError("closed", "The model is not loaded.");
@@ -42,9 +54,9 @@ export class InstanceWorker {
     }
   }
 
-  /** Fetches and compiles what the instances need. */
-  async #prepare(message: Extract<ClientMessage, { type: "prepare" }>): Promise<void> {
-    const { base, manifest, engine, folder } = message;
+  /** Fetches what the instances need; the engine is there long before its weights. */
+  async #prepare(plan: InstancePlan, fresh: boolean): Promise<void> {
+    const { base, manifest, engine, folder } = plan;
     const store = await this.#platform.openStore(base, folder);
     const report = throttled((done: number, total: number) =>
       this.#platform.post({ type: "downloading", done, total }),
@@ -55,18 +67,21 @@ export class InstanceWorker {
     });
     const pieces = piecesOf(manifest, engine);
     const needed = pieces.map((piece) => piece.sha256);
-    if (message.fresh) {
+    if (fresh) {
       await store.forget(needed);
     }
     await store.keep(base, needed);
-    const folderOfEngine = new URL(engine.module, base).href;
-    const compiled = Promise.all(
-      engine.cores.map(async (core): Promise<[string, WebAssembly.Module]> => {
-        return [core.file, await this.#compile(downloader, folderOfEngine, core, report)];
-      }),
-    );
-    const [cores] = await Promise.all([compiled, downloader.fetchPieces(base, pieces)]);
-    this.#platform.post({ type: "prepared", cores: new Map(cores), held: downloader.held });
+    const module = new URL(engine.module, base).href;
+    const compile = async (core: FileEntry): Promise<[string, WebAssembly.Module]> => {
+      return [core.file, await this.#compile(downloader, module, core, report)];
+    };
+    const instantiate = async () => {
+      const cores = new Map(await Promise.all(engine.cores.map(compile)));
+      this.#platform.post({ type: "compiled", cores });
+      await this.#instantiate(plan, cores);
+    };
+    await Promise.all([instantiate(), downloader.fetchPieces(base, pieces)]);
+    this.#platform.post({ type: "prepared", held: downloader.held });
   }
 
   async #compile(
@@ -77,7 +92,7 @@ export class InstanceWorker {
   ): Promise<WebAssembly.Module> {
     const url = new URL(core.file, base).href;
     if (core.size <= checkedCoreMax) {
-      return WebAssembly.compile(await downloader.fetchSmall(url, core));
+      return downloader.fetchSmall(url, core, (bytes) => WebAssembly.compile(bytes));
     }
     const response = await this.#platform.fetch(url, {});
     if (!response.ok || !response.body) {
@@ -108,14 +123,49 @@ export class InstanceWorker {
     return WebAssembly.compileStreaming(new Response(counted, { headers }));
   }
 
-  /** Becomes an instance. The first one answers calls from here on; the others serve it. */
-  async #start(start: InstanceStart): Promise<void> {
-    const { rank, size, shared, base, manifest, engine } = start;
+  #instantiate(plan: InstancePlan, cores: Map<string, WebAssembly.Module>): Promise<Instance> {
+    this.#instance = (async () => {
+      const { rank, size, shared, base, manifest, engine } = plan;
+      const platform = this.#platform;
+      const store = await platform.openStore(base, plan.folder);
+      const total = manifest.parts.reduce((sum, part) => sum + part.size, 0);
+      const report = throttled((done: number) => {
+        // The instances have equal shares.
+        platform.post({ type: "reading", done: Math.min(done * size, total), total });
+      });
+      const onRead = rank === 0 ? report : undefined;
+      const reader =
+        engine.weights === "outside" ? new PartReader(manifest.parts, onRead) : undefined;
+      const collective = shared ? new SharedExchange(shared, rank, size) : solo;
+      const module = await platform.importModule(new URL(engine.module, base).href, store);
+      try {
+        return {
+          plan,
+          store,
+          reader,
+          engine: await instantiateEngine(module as EngineModule, cores, collective, reader),
+        };
+      } catch (error) {
+        const told = toError(error);
+        const message = `The engine could not start: ${told.message}`;
+        throw told.code === "other" ? new TrefoilError("out-of-memory", message, memoryHint) : told;
+      }
+    })();
+    return this.#instance;
+  }
+
+  /** Opens the pieces. The first instance answers calls from here on; the others serve it. */
+  async #start(held: Map<string, Blob>): Promise<void> {
+    const instance = await this.#instance;
+    if (!instance) {
+      throw new Error("started before it was prepared");
+    }
+    const { plan, store, reader, engine } = instance;
+    const { rank, size, shared, manifest } = plan;
     const platform = this.#platform;
-    const store = await platform.openStore(base, start.folder);
     const open = new Map<string, OpenPiece>();
-    for (const piece of piecesOf(manifest, engine)) {
-      const blob = start.held.get(piece.sha256);
+    for (const piece of piecesOf(manifest, plan.engine)) {
+      const blob = held.get(piece.sha256);
       open.set(
         piece.sha256,
         blob && platform.openBlob
@@ -123,42 +173,20 @@ export class InstanceWorker {
           : await store.open(piece.sha256, piece.size),
       );
     }
-    const outside = engine.weights === "outside";
-    const total = manifest.parts.reduce((sum, part) => sum + part.size, 0);
-    const report = throttled((done: number) =>
-      platform.post({ type: "reading", done: Math.min(done, total), total }),
-    );
-    const reader = outside
-      ? new PartReader(manifest.parts, open, (bytes) => rank === 0 && report(bytes * size))
-      : undefined;
-    const collective = shared ? new SharedExchange(shared, rank, size) : solo;
-    const module = await platform.importModule(new URL(engine.module, base).href, store);
-    let instance: Engine;
-    try {
-      instance = await instantiateEngine(module as EngineModule, start.cores, collective, reader);
-    } catch (error) {
-      const told = toError(error);
-      throw told.code === "other"
-        ? new TrefoilError(
-            "out-of-memory",
-            `The engine could not start: ${told.message}`,
-            memoryHint,
-          )
-        : told;
-    }
+    reader?.open(open);
     platform.post({ type: "started" });
     if (rank === 0) {
-      this.#host = new ModelHost(platform, instance, shared, size);
+      this.#host = new ModelHost(platform, engine, shared, size);
       return;
     }
     try {
       // Returns when the first instance has ended.
-      instance.worker.serve();
+      engine.worker.serve();
     } catch (error) {
       if (shared) {
         failExchanges(shared, size, rank);
       }
-      throw explain(instance, error);
+      throw explain(engine, error);
     }
   }
 }
