@@ -5,6 +5,7 @@ mod page;
 pub(crate) mod peers;
 mod servers;
 mod targets;
+pub(crate) mod web;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -47,9 +48,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("==> set-up");
     tools::rust()?;
     let (model, gemma3) = (model::smollm2()?, model::gemma3()?);
-    let mut build = Command::new("cargo");
-    build.current_dir(root()).args(["build", "--locked", "--release", "--package", "trefoil"]);
-    command::run(&mut build)?;
+    let arguments = ["build", "--locked", "--release", "--package", "trefoil"];
+    command::run(&mut tools::cargo(&tools::npm()?, &arguments))?;
     let trefoil = target().join("release").join("trefoil");
     let peers = Peers::prepare()?;
     check_outputs(&trefoil, &peers, &model)?;

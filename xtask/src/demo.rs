@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::{command, model, root, target, tools};
+use crate::{command, model, target, tools};
 
 /// Runs the demo with this prompt.
 pub(crate) fn run(prompt: &str) -> Result<()> {
@@ -16,15 +16,11 @@ pub(crate) fn run(prompt: &str) -> Result<()> {
     let trefoil = target().join("release").join("trefoil");
 
     step("install the WebAssembly targets", tools::rust)?;
+    let npm = step("look for npm", tools::npm)?;
     let gguf = step("fetch SmolLM2-135M-Instruct (98 MB)", model::smollm2)?;
     step("build trefoil (minutes the first time)", || {
-        command::run(Command::new("cargo").current_dir(root()).args([
-            "build",
-            "--release",
-            "--locked",
-            "--package",
-            "trefoil",
-        ]))
+        let arguments = ["build", "--release", "--locked", "--package", "trefoil"];
+        command::run(&mut tools::cargo(&npm, &arguments))
     })?;
     fs::create_dir_all(&folder)?;
     step("pack the model: GGUF to component", || {

@@ -6,6 +6,7 @@ mod demo;
 mod docs;
 mod golden;
 mod model;
+mod npm;
 mod test;
 mod tools;
 
@@ -51,14 +52,19 @@ enum Task {
         /// Only the servers with one client and with eight; nothing is written.
         #[arg(long, conflicts_with = "quick")]
         servers: bool,
+        /// Instead the page beside wllama in Chromium; writes `docs/benchmarks/web.md`.
+        #[arg(long, conflicts_with_all = ["quick", "servers"])]
+        web: bool,
         /// Instead counts the instructions of each kernel with callgrind, and fails if they are
         /// more than those accepted in `docs/benchmarks/instructions.csv`.
-        #[arg(long, conflicts_with_all = ["rounds", "quick", "servers"])]
+        #[arg(long, conflicts_with_all = ["rounds", "quick", "servers", "web"])]
         instructions: bool,
         /// Accepts the instructions that are counted.
         #[arg(long, requires = "instructions")]
         accept: bool,
     },
+    /// Builds the npm package `@trefoil/llm` as a tarball in `target/npm/`, and tries it.
+    Npm,
     /// Rewrites the generated pages in `docs/`.
     Docs,
     /// Remakes the golden data that come from generated models and texts: what llama.cpp computes
@@ -74,9 +80,11 @@ fn main() -> ExitCode {
         Task::Demo { prompt } => demo::run(&prompt),
         Task::Test { all, stages } => test::run(all, &stages),
         Task::Bench { instructions: true, accept, .. } => bench::instructions::run(accept),
+        Task::Bench { rounds, web: true, .. } => bench::web::run(rounds),
         Task::Bench { rounds, quick, servers, .. } => {
             bench::run(&bench::Options { rounds, quick, servers })
         }
+        Task::Npm => npm::run(),
         Task::Docs => docs::write(),
         Task::Golden { names } => golden::make(&names),
     };

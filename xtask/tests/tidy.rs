@@ -52,6 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trefoil-hub", &["trefoil-gguf"]),
     ("trefoil-openai", &["trefoil-contract"]),
     ("trefoil-server", &["trefoil-contract", "trefoil-openai"]),
+    ("trefoil-web", &["trefoil-compose"]),
     (
         "trefoil",
         &[
@@ -64,6 +65,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "trefoil-remote",
             "trefoil-server",
             "trefoil-settings",
+            "trefoil-web",
         ],
     ),
     ("trefoil-engine-component", &["trefoil-contract", "trefoil-engine"]),
@@ -105,6 +107,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("indicatif", &["trefoil"]),
     ("ureq", &["trefoil-hub"]),
     ("axum", &["trefoil-server"]),
+    ("js-component-bindgen", &["trefoil-web"]),
 ];
 
 fn root() -> PathBuf {

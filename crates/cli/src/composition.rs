@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use trefoil_compose::{Change, Changes, Parts, Record, Role, cache_key, compose, recompose};
+use trefoil_compose::{
+    Change, Changes, Models, Parts, Record, Role, cache_key, compose, recompose,
+};
 use trefoil_host::sha256_of_bytes;
 
 use crate::adapters::AdapterFlags;
@@ -60,7 +62,7 @@ impl Wanted<'_> {
         }
         let parts = Parts {
             engine: engine.component()?,
-            model: self.adapters.join(self.model.models(session)?, session)?,
+            model: Some(self.adapters.join(self.model.models(session)?, session)?),
             configuration: self.configuration.component()?,
             collective: if solo { Some(parts::collective()?) } else { None },
             app: if self.chat { Some(parts::app("chat")?) } else { None },
@@ -90,6 +92,37 @@ impl Wanted<'_> {
         }
         changed(path, &changes, session)
     }
+}
+
+/// A composition without collective and app, and without a model unless one is given: those are the
+/// page's. The model comes with what tells it apart.
+pub(crate) fn for_page(
+    engine: &Engine,
+    model: Option<(&Models, &str)>,
+    configuration: &ConfigurationFlags,
+    session: &Session,
+) -> Result<PathBuf> {
+    let inputs = [
+        "trefoil web 1",
+        env!("CARGO_PKG_VERSION"),
+        &engine.digest(session)?,
+        model.map_or("", |(_, digest)| digest),
+        &configuration.digest(session)?,
+    ];
+    let out = session.cache()?.composition(&sha256_of_bytes(inputs.join("\n").as_bytes()));
+    if out.exists() {
+        return Ok(out);
+    }
+    let parts = Parts {
+        engine: engine.component()?,
+        model: model.map(|(models, _)| models.clone()),
+        configuration: configuration.component()?,
+        collective: None,
+        app: None,
+    };
+    let mut meter = Meter::new(&session.terminal, &session.interrupt, "composing");
+    compose(&parts, &out, &mut meter)?;
+    Ok(out)
 }
 
 /// A user's file as it should run: a composition for several instances leaves its collective to the
@@ -138,7 +171,7 @@ fn collective(record: &Record, instances: Instances) -> Result<Change> {
 }
 
 /// The changed composition, from the cache.
-fn changed(path: &Path, changes: &Changes, session: &Session) -> Result<PathBuf> {
+pub(crate) fn changed(path: &Path, changes: &Changes, session: &Session) -> Result<PathBuf> {
     if is_none(changes) {
         return Ok(path.into());
     }

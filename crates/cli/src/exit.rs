@@ -6,6 +6,7 @@ use std::io;
 use trefoil_compose::{ComposeError, OutputError, PackError};
 use trefoil_host::{CacheError, CallError, Failure, LoadError};
 use trefoil_hub::{ModelsError, PullError};
+use trefoil_web::WebError;
 
 use crate::session::Session;
 
@@ -80,6 +81,7 @@ fn code_of(error: &anyhow::Error, session: &Session) -> i32 {
         let cancelled = matches!(cause.downcast_ref(), Some(OutputError::Cancelled))
             || matches!(cause.downcast_ref(), Some(PackError::Output(OutputError::Cancelled)))
             || matches!(cause.downcast_ref(), Some(ComposeError::Output(OutputError::Cancelled)))
+            || matches!(cause.downcast_ref(), Some(WebError::Output(OutputError::Cancelled)))
             || matches!(cause.downcast_ref(), Some(CacheError::Interrupted))
             || matches!(cause.downcast_ref(), Some(LoadError::Interrupted))
             || matches!(cause.downcast_ref(), Some(ModelsError::Cancelled))

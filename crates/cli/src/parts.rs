@@ -193,10 +193,15 @@ impl ModelSource {
 
     /// The model, to be composed.
     pub(crate) fn models(&self, session: &Session) -> Result<Models> {
+        self.models_packed(&PackOptions::default(), session)
+    }
+
+    /// The same; a GGUF file is packed so.
+    pub(crate) fn models_packed(&self, options: &PackOptions, session: &Session) -> Result<Models> {
         match self {
             ModelSource::Gguf(path) => {
                 let mut meter = Meter::new(&session.terminal, &session.interrupt, "reading model");
-                Ok(Model::from_gguf(path, &PackOptions::default(), &mut meter)?.models())
+                Ok(Model::from_gguf(path, options, &mut meter)?.models())
             }
             ModelSource::Component(path) => Ok(Component::from_path(path)?.into()),
             ModelSource::AtRunTime(path) => Ok(model_file(path)?.into()),

@@ -90,6 +90,22 @@ fn v8_gives_the_same_bits() {
     assert_eq!(digest(command), expected);
 }
 
+/// As `docs/web.md` says: an app of one's own as a library, in Node.js and in a page.
+#[test]
+fn the_library_that_web_writes_gives_the_same_bits_in_node_and_in_a_page() {
+    let place = composed("cpu");
+    let expected = ours(&place, "1", "7");
+    place.run(&["web", "--lib", "f.wasm", "-o", "lib"]).succeeded();
+    for runtime in ["node", "chromium"] {
+        let mut command = support::page::script("library.mjs");
+        let shim = "node_modules/@bytecodealliance/preview2-shim";
+        let shim = PathBuf::from(needed("TREFOIL_NODE_PACKAGES")).join(shim);
+        command.arg("--library").arg(place.path("lib")).arg("--shim").arg(shim);
+        command.args(["--where", runtime, "--argument", PROMPT, "--seed", "7"]);
+        assert_eq!(digest(command), expected, "{runtime}");
+    }
+}
+
 /// In `cargo xtask test --all`.
 #[cfg(feature = "exhaustive")]
 #[test]

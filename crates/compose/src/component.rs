@@ -13,7 +13,7 @@ use crate::output::hex;
 use crate::read_at::{Content, Opened, Range, ReadAt};
 use crate::record::COMPOSITION_SECTION;
 use crate::sections::{Cursor, WasmError};
-use crate::skeleton::{Skeleton, skeleton};
+use crate::skeleton::{Numbered, Skeleton, skeleton};
 
 /// Longest name or version that is taken from a component, in bytes.
 const TEXT_BYTES_MAX: u64 = 256;
@@ -101,7 +101,8 @@ impl Component {
 
     fn read(content: Content, label: &str, identity: String) -> Result<Component, ComponentError> {
         let fail = |source| ComponentError { name: label.into(), source };
-        let Skeleton { bytes: skeleton, customs } = skeleton(&content).map_err(fail)?;
+        let Skeleton { bytes: skeleton, customs, .. } =
+            skeleton(&content, Numbered::No).map_err(fail)?;
         let externs = Externs::read(&skeleton).map_err(fail)?;
         let mut component = Component {
             label: label.into(),

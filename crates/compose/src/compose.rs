@@ -19,8 +19,8 @@ use crate::{Component, ComponentError, OutputError, Progress, RecordError};
 pub struct Parts {
     /// Computes.
     pub engine: Component,
-    /// Holds the weights.
-    pub model: Models,
+    /// Hold the weights. Without any the engine's import stays open, for the host.
+    pub model: Option<Models>,
     /// Holds the settings; see [`crate::configuration`] for one without any.
     pub configuration: Component,
     /// Exchanges data between instances. Without one the engine's import stays open, for the host,
@@ -209,7 +209,9 @@ pub fn compose(
     add(Role::Configuration, Some(&parts.configuration))?;
     add(Role::Engine, Some(&parts.engine))?;
     add(Role::App, parts.app.as_ref())?;
-    placed.extend(parts.model.placed()?);
+    if let Some(models) = &parts.model {
+        placed.extend(models.placed()?);
+    }
     placed.sort_by_key(|part| part.role);
     assemble(&placed, out, progress)
 }

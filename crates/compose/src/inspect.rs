@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use trefoil_gguf::Gguf;
 
+pub(crate) use contents::packed_file;
 pub use contents::{Nested, NestedKind};
 pub use model_file::{MetadataEntry, ModelFile, TensorTypeShare};
 

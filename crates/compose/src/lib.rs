@@ -13,7 +13,7 @@
 //! let model = Model::from_gguf(Path::new("smollm2.gguf"), &PackOptions::default(), &mut ())?;
 //! let parts = Parts {
 //!     engine: Component::from_path(Path::new("cpu.wasm"))?,
-//!     model: model.models(),
+//!     model: Some(model.models()),
 //!     configuration: configuration(&[])?,
 //!     collective: Some(Component::from_path(Path::new("solo.wasm"))?),
 //!     app: Some(Component::from_path(Path::new("chat.wasm"))?),
@@ -38,7 +38,9 @@ mod layout;
 mod model;
 mod model_files;
 mod models;
+mod outline;
 mod output;
+mod part_file;
 mod progress;
 mod read_at;
 mod recompose;
@@ -64,7 +66,9 @@ pub use model::{
 };
 pub use model_files::model_files;
 pub use models::Models;
+pub use outline::{Outline, OutlinedModule};
 pub use output::OutputError;
+pub use part_file::{PartFile, PartFileError};
 pub use progress::Progress;
 pub use read_at::ReadAt;
 pub use recompose::{Change, Changes, cache_key, recompose};

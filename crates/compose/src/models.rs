@@ -1,5 +1,6 @@
 //! What a composition takes as its `model`: one model component, or several behind a router.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::Component;
@@ -8,7 +9,7 @@ use crate::interface::{Kind, Role};
 use crate::model::{ModelRecord, model_record};
 use crate::read_at::Range;
 use crate::record::{COMPOSITION_SECTION, Record, RecordError};
-use crate::router::{Routed, router};
+use crate::router::{Routed, router, router_names};
 
 /// One model: a component, or the shards that hold it together.
 #[derive(Debug, Clone)]
@@ -76,26 +77,26 @@ impl Models {
         identity
     }
 
+    /// The models that a composition has, with the names that they have there.
+    ///
+    /// # Errors
+    /// [`ComposeError`]
+    pub fn of_composition(path: &Path) -> Result<Models, ComposeError> {
+        let file = Component::from_path(path)?;
+        let unnamed = Sharded { name: None, components: Vec::new(), stride: 0 };
+        let opened = open(&file, &unnamed)?;
+        let mut names = names(&file)?.into_iter();
+        let model = |model: Opened| Sharded {
+            name: names.next().flatten(),
+            components: model.shards.into_iter().map(|found| found.component).collect(),
+            stride: model.stride,
+        };
+        Ok(Models(opened.into_iter().map(model).collect()))
+    }
+
     /// As parts of a composition: the router, if there is one, comes last.
     pub(crate) fn placed(&self) -> Result<Vec<Placed>, ComposeError> {
-        let mut models = Vec::new();
-        for model in &self.0 {
-            match model.components.as_slice() {
-                [component] if is_sharded(component) => models.extend(open(component, model)?),
-                components => {
-                    let unchecked = |component: &Component| Found {
-                        component: component.clone(),
-                        sha256: None,
-                        record: model_record(component),
-                    };
-                    models.push(Opened {
-                        name: model.name.clone(),
-                        shards: components.iter().map(unchecked).collect(),
-                        stride: model.stride,
-                    });
-                }
-            }
-        }
+        let models = self.opened()?;
         for found in models.iter().flat_map(|model| &model.shards) {
             check(Role::Model, &found.component)?;
         }
@@ -120,6 +121,29 @@ impl Models {
         Ok(placed)
     }
 
+    /// With their shards one by one, and what is known about each.
+    pub(crate) fn opened(&self) -> Result<Vec<Opened>, ComposeError> {
+        let mut models = Vec::new();
+        for model in &self.0 {
+            match model.components.as_slice() {
+                [component] if is_sharded(component) => models.extend(open(component, model)?),
+                components => {
+                    let unchecked = |component: &Component| Found {
+                        component: component.clone(),
+                        sha256: None,
+                        record: model_record(component),
+                    };
+                    models.push(Opened {
+                        name: model.name.clone(),
+                        shards: components.iter().map(unchecked).collect(),
+                        stride: model.stride,
+                    });
+                }
+            }
+        }
+        Ok(models)
+    }
+
     /// As parts of a component that is nothing but a model.
     pub(crate) fn standing_alone(&self) -> Result<Vec<Placed>, ComposeError> {
         let mut placed = vec![Placed::new(Role::Types, Component::types()?)];
@@ -129,17 +153,17 @@ impl Models {
 }
 
 /// A model with what is known about its components.
-struct Opened {
-    name: Option<String>,
-    shards: Vec<Found>,
-    stride: u64,
+pub(crate) struct Opened {
+    pub(crate) name: Option<String>,
+    pub(crate) shards: Vec<Found>,
+    pub(crate) stride: u64,
 }
 
-struct Found {
-    component: Component,
+pub(crate) struct Found {
+    pub(crate) component: Component,
     /// Digest that it must have.
     sha256: Option<String>,
-    record: Option<ModelRecord>,
+    pub(crate) record: Option<ModelRecord>,
 }
 
 /// Whether it is what [`crate::Model::write`] makes of a model with shards.
@@ -192,6 +216,16 @@ fn open(file: &Component, model: &Sharded) -> Result<Vec<Opened>, ComposeError> 
         None => return Err(fail(RecordError::Damaged("it has no model".into()))),
     }
     Ok(models)
+}
+
+/// The names that the router of a composition gives to its models.
+fn names(file: &Component) -> Result<Vec<Option<String>>, ComposeError> {
+    let fail = |source| ComposeError::Record { path: file.label().into(), source };
+    let (record, _) = Record::find(file.content()).map_err(fail)?;
+    let Some(part) = record.part(Role::Router) else { return Ok(Vec::new()) };
+    let (offset, length) = (part.offset, part.length);
+    let range = Range { source: Arc::new(file.content().clone()), offset, length };
+    Ok(router_names(&Component::from_range(range, &part.name, &part.sha256)?))
 }
 
 /// Models of one name: only the first of them could be opened.

@@ -12,7 +12,14 @@ use wasm_encoder::{
 use crate::Component;
 use crate::contract::{Contract, GenerateError};
 use crate::layout::{Datum, Memory};
+use crate::sections::{Cursor, push_custom};
 use crate::segments::{DATA_ADDRESS, PAGE_BYTES};
+
+/// Custom section with the names that models have here in place of their own, for tools: a list with
+/// a name or null for each model.
+const ROUTER_SECTION: &str = "trefoil:router";
+/// Longest such section that is read, in bytes.
+const ROUTER_SECTION_BYTES_MAX: u64 = 1 << 20;
 
 /// What results may take in the router's memory, in pages: a read of 1 MiB, or lists of parts.
 const PAGES_MAX: u64 = 256;
@@ -37,8 +44,26 @@ pub(crate) fn import_name(index: usize) -> String {
 pub(crate) fn router(models: &[Routed]) -> Result<Component, GenerateError> {
     let count = models.iter().map(|model| model.shards).sum();
     let contract = Contract::parse_with(&world(count))?;
-    let bytes = contract.component(module(&contract, models)?, "router-component")?;
+    let mut bytes = contract.component(module(&contract, models)?, "router-component")?;
+    let names: Vec<_> = models.iter().map(|model| model.name.as_deref()).collect();
+    let json = serde_json::to_vec(&names).map_err(GenerateError::new)?;
+    push_custom(ROUTER_SECTION, &json, &mut bytes);
     Component::from_bytes(bytes, "router").map_err(GenerateError::new)
+}
+
+/// The names that a router gives to models; none where it does not say.
+pub(crate) fn router_names(router: &Component) -> Vec<Option<String>> {
+    let mut customs = router.customs().iter();
+    let Some((_, start, end)) = customs.find(|(name, ..)| name == ROUTER_SECTION.as_bytes()) else {
+        return Vec::new();
+    };
+    let mut json = Vec::new();
+    let mut cursor = Cursor::new(router.content());
+    cursor.jump(*start);
+    if end - start > ROUTER_SECTION_BYTES_MAX || cursor.copy_to(*end, &mut json).is_err() {
+        return Vec::new();
+    }
+    serde_json::from_slice(&json).unwrap_or_default()
 }
 
 /// The interface `model` in line, so that it can be imported many times.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::read_at::ReadAt;
 use crate::sections::{
     COMPONENT, COMPONENT_HEADER, CORE_MODULE, CUSTOM, Cursor, DATA, DEPTH_MAX, Encoding,
-    MODULE_HEADER, SECTIONS_MAX, Section, WasmError, push_leb,
+    MODULE_HEADER, SECTIONS_MAX, Section, WasmError, push_custom, push_leb,
 };
 
 /// Data segments above this size are emptied; smaller ones are not worth it.
@@ -20,14 +20,24 @@ pub(crate) struct Skeleton {
     pub(crate) bytes: Vec<u8>,
     /// Names of the custom sections of the component itself, with their payloads' places.
     pub(crate) customs: Vec<(Vec<u8>, u64, u64)>,
+    /// Begin and end of each core module, in the order of the file.
+    pub(crate) modules: Vec<(u64, u64)>,
+}
+
+/// Whether core modules carry their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numbered {
+    No,
+    Yes,
 }
 
 /// Reads the skeleton of a component. The bulk is jumped over, not read.
 ///
 /// # Errors
 /// [`WasmError`]; [`WasmError::CoreModule`] if the source is a core module.
-pub(crate) fn skeleton(source: &dyn ReadAt) -> Result<Skeleton, WasmError> {
-    let mut reader = Reader { cursor: Cursor::new(source), skeleton: Skeleton::default() };
+pub(crate) fn skeleton(source: &dyn ReadAt, numbered: Numbered) -> Result<Skeleton, WasmError> {
+    let skeleton = Skeleton::default();
+    let mut reader = Reader { cursor: Cursor::new(source), numbered, skeleton };
     let end = source.size();
     if reader.cursor.header(end)? == Encoding::Module {
         return Err(WasmError::CoreModule);
@@ -36,8 +46,16 @@ pub(crate) fn skeleton(source: &dyn ReadAt) -> Result<Skeleton, WasmError> {
     Ok(Skeleton { bytes, ..reader.skeleton })
 }
 
+/// What a numbered core module ends with: a custom section.
+pub(crate) fn module_number(number: usize) -> Vec<u8> {
+    let mut section = Vec::new();
+    push_custom("trefoil:module", &(number as u64).to_le_bytes(), &mut section);
+    section
+}
+
 struct Reader<'a> {
     cursor: Cursor<'a>,
+    numbered: Numbered,
     skeleton: Skeleton,
 }
 
@@ -64,7 +82,7 @@ impl Reader<'_> {
                     }
                     let encoding = self.cursor.header(section.end)?;
                     let nested = match (section.id, encoding) {
-                        (CORE_MODULE, Encoding::Module) => self.module(section.end)?,
+                        (CORE_MODULE, Encoding::Module) => self.numbered_module(&section)?,
                         (COMPONENT, Encoding::Component) => {
                             self.component(section.end, depth + 1)?
                         }
@@ -82,6 +100,16 @@ impl Reader<'_> {
             self.cursor.jump(section.end);
         }
         Ok(out)
+    }
+
+    fn numbered_module(&mut self, section: &Section) -> Result<Vec<u8>, WasmError> {
+        let number = self.skeleton.modules.len();
+        self.skeleton.modules.push((section.start, section.end));
+        let mut module = self.module(section.end)?;
+        if self.numbered == Numbered::Yes {
+            module.append(&mut module_number(number));
+        }
+        Ok(module)
     }
 
     /// The sections of a core module, the cursor standing behind its header.

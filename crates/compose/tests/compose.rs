@@ -143,7 +143,7 @@ fn a_model_can_be_composed_without_being_packed_first() {
     let model =
         trefoil_compose::Model::from_gguf(&folder.path("m.gguf"), &PackOptions::default(), &mut ())
             .unwrap();
-    compose(&Parts { model: model.models(), ..parts }, &b, &mut ()).unwrap();
+    compose(&Parts { model: Some(model.models()), ..parts }, &b, &mut ()).unwrap();
     assert!(fs::read(a).unwrap() == fs::read(b).unwrap());
 }
 
@@ -269,7 +269,8 @@ fn segments_that_look_like_placeholders_are_copied_like_all_others() {
     let folder = Folder::new();
     let out = folder.path("out.wasm");
     let model = component(bytes.clone(), "forged");
-    let record = compose(&Parts { model: model.into(), ..folder.parts() }, &out, &mut ()).unwrap();
+    let record =
+        compose(&Parts { model: Some(model.into()), ..folder.parts() }, &out, &mut ()).unwrap();
     let model = record.part(Role::Model).unwrap();
     assert!(fs::read(&out).unwrap()[model.offset as usize..][..model.length as usize] == bytes);
 }

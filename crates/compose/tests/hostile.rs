@@ -18,7 +18,7 @@ fn seeds() -> &'static [Vec<u8>] {
         let packed = folder.path("m.wasm");
         trefoil_compose::pack(&path, &packed, &PackOptions::default(), &mut ()).unwrap();
         let model = Component::from_path(&packed).unwrap();
-        compose(&Parts { model: model.into(), ..folder.parts() }, &out, &mut ()).unwrap();
+        compose(&Parts { model: Some(model.into()), ..folder.parts() }, &out, &mut ()).unwrap();
         vec![
             std::fs::read(packed).unwrap(),
             std::fs::read(out).unwrap(),
@@ -55,7 +55,7 @@ proptest! {
             let folder = Folder::new();
             let parts = Parts {
                 engine: engine(),
-                model: component.clone().into(),
+                model: Some(component.clone().into()),
                 configuration: configuration(&[]).unwrap(),
                 collective: None,
                 app: Some(component),
@@ -100,7 +100,7 @@ proptest! {
         let out = folder.path("out.wasm");
         let parts = Parts {
             engine: engine(),
-            model: component(bytes.clone(), "any").into(),
+            model: Some(component(bytes.clone(), "any").into()),
             configuration: configuration(&[]).unwrap(),
             collective: None,
             app: None,

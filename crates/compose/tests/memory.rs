@@ -46,7 +46,7 @@ fn a_model_of_300_mb_is_packed_composed_and_recomposed_in_64_mb() {
     let (packed, first) = (folder.path("big.wasm"), folder.path("first.wasm"));
     pack(&path, &packed, &PackOptions::default(), &mut ()).unwrap();
     let model = Component::from_path(&packed).unwrap();
-    compose(&Parts { model: model.into(), ..parts }, &first, &mut ()).unwrap();
+    compose(&Parts { model: Some(model.into()), ..parts }, &first, &mut ()).unwrap();
     fs::remove_file(&packed).unwrap();
     let changes = Changes { app: Change::Remove, ..Changes::default() };
     let second = folder.path("second.wasm");

@@ -55,7 +55,7 @@ fn shards_hold_the_file_and_each_the_beginning_of_the_next() {
     // Alone, and taken apart again in a composition.
     let model = Component::from_path(&packed).unwrap();
     assert_eq!(model.kind(), Kind::Model);
-    compose(&Parts { model: model.into(), ..folder.parts() }, &composed, &mut ()).unwrap();
+    compose(&Parts { model: Some(model.into()), ..folder.parts() }, &composed, &mut ()).unwrap();
     validate(&fs::read(&composed).unwrap());
     for file in [&packed, &composed] {
         let shards = parts(file, Role::Model);
@@ -93,8 +93,8 @@ fn the_same_file_gives_the_same_bytes() {
     pack(&path, &a, &in_shards(1), &mut ()).unwrap();
     let model = trefoil_compose::Model::from_gguf(&path, &in_shards(1), &mut ()).unwrap();
     let packed: Models = Component::from_path(&a).unwrap().into();
-    compose(&Parts { model: packed, ..folder.parts() }, &b, &mut ()).unwrap();
-    compose(&Parts { model: model.models(), ..folder.parts() }, &c, &mut ()).unwrap();
+    compose(&Parts { model: Some(packed), ..folder.parts() }, &b, &mut ()).unwrap();
+    compose(&Parts { model: Some(model.models()), ..folder.parts() }, &c, &mut ()).unwrap();
     assert!(fs::read(b).unwrap() == fs::read(c).unwrap());
 }
 
@@ -107,7 +107,7 @@ fn recomposing_keeps_exchanges_and_removes_all_models() {
     pack(&path, &packed, &in_shards(1), &mut ()).unwrap();
     let model: Models = Component::from_path(&packed).unwrap().into();
     let parts = folder.parts();
-    compose(&Parts { model: model.clone(), ..folder.parts() }, &first, &mut ()).unwrap();
+    compose(&Parts { model: Some(model.clone()), ..folder.parts() }, &first, &mut ()).unwrap();
 
     let there_and_back = |away: Changes, back: Changes| {
         recompose(&first, &away, &second, &mut ()).unwrap();
@@ -121,7 +121,7 @@ fn recomposing_keeps_exchanges_and_removes_all_models() {
         Changes { app: Change::Replace(parts.app.unwrap()), ..Changes::default() },
     );
     there_and_back(
-        Changes { model: Change::Replace(parts.model), ..Changes::default() },
+        Changes { model: Change::Replace(parts.model.unwrap()), ..Changes::default() },
         Changes { model: Change::Replace(model.clone()), ..Changes::default() },
     );
     there_and_back(
@@ -136,11 +136,11 @@ fn models_of_one_name_are_refused_unless_one_is_renamed() {
     let out = folder.path("out.wasm");
     let model: Models = folder.model().into();
     let both = model.clone().and(model.clone());
-    let error = compose(&Parts { model: both, ..folder.parts() }, &out, &mut ()).unwrap_err();
+    let error = compose(&Parts { model: Some(both), ..folder.parts() }, &out, &mut ()).unwrap_err();
     assert!(matches!(&error, ComposeError::SameName { name } if name == "tiny"), "{error}");
     assert!(!out.exists());
     let both = model.clone().and(model.named("second"));
-    compose(&Parts { model: both, ..folder.parts() }, &out, &mut ()).unwrap();
+    compose(&Parts { model: Some(both), ..folder.parts() }, &out, &mut ()).unwrap();
     validate(&fs::read(&out).unwrap());
     assert_eq!(parts(&out, Role::Model).len(), 2);
 }
@@ -150,7 +150,8 @@ fn what_is_no_model_among_several_is_refused_by_name() {
     let folder = Folder::new();
     let model = Models::from(folder.model()).and(engine().into());
     let out = folder.path("out.wasm");
-    let error = compose(&Parts { model, ..folder.parts() }, &out, &mut ()).unwrap_err();
+    let error =
+        compose(&Parts { model: Some(model), ..folder.parts() }, &out, &mut ()).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("`--model`") || text.contains("--model, `cpu`"), "{text}");
 }
@@ -181,7 +182,7 @@ fn a_shard_that_is_missing_or_foreign_is_noticed() {
     let path = folder.file("damaged.wasm", &damaged);
     let model = Component::from_path(&path).unwrap();
     let out = folder.path("out.wasm");
-    let parts = Parts { model: model.into(), ..folder.parts() };
+    let parts = Parts { model: Some(model.into()), ..folder.parts() };
     let error = compose(&parts, &out, &mut ()).unwrap_err();
     assert!(error.to_string().contains("damaged.wasm"), "{error}");
     assert!(!out.exists());

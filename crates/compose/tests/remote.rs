@@ -70,7 +70,7 @@ fn a_composition_tells_address_and_digest() {
     let (model, part) = remote(&folder, &gguf("Tiny", 10));
     let parts = Parts {
         engine: engine(),
-        model: model.into(),
+        model: Some(model.into()),
         configuration: configuration(&[]).unwrap(),
         collective: Some(collective()),
         app: None,

@@ -25,7 +25,7 @@ fn smollm2_is_packed_in_seconds_and_found_again_in_the_composition() {
     assert_eq!(part.size, 98_362_432);
     assert_eq!(part.license, "apache-2.0");
     let model = trefoil_compose::Component::from_path(&packed).unwrap();
-    compose(&Parts { model: model.into(), ..folder.parts() }, &out, &mut ()).unwrap();
+    compose(&Parts { model: Some(model.into()), ..folder.parts() }, &out, &mut ()).unwrap();
     let inspection = inspect(&out).unwrap();
     assert_eq!(inspection.kind, Kind::Composition);
     let model = inspection.parts.iter().find(|part| part.role == Role::Model).unwrap();

@@ -56,7 +56,7 @@ pub(crate) fn run(accept: bool) -> Result<()> {
     let has_valgrind = Command::new("valgrind").arg("--version").output();
     has_valgrind.context("valgrind is needed; on Debian: apt-get install valgrind")?;
     tools::rust()?;
-    let wasmtime = tools::runtimes()?.wasmtime;
+    let wasmtime = tools::runtimes(&tools::npm()?)?.wasmtime;
     let program = build(&wasmtime)?;
     let mut counts = Counts::new();
     for kernel in kernels(&wasmtime, &program)? {

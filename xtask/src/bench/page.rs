@@ -69,6 +69,7 @@ fn named(test: &str) -> String {
         "load_ms" => "load, ms".into(),
         "first_token_ms" => "start to first token, ms".into(),
         "anonymous_memory_bytes" => "anonymous memory, MiB".into(),
+        "renderer_bytes" => "peak memory of the page, MiB".into(),
         "memory_read_bytes_per_s" => "memory read, 1 thread, GB/s".into(),
         "weight_bytes_per_token" => "weights read per token, MB".into(),
         speed => format!("{speed}, tokens/s"),
@@ -77,11 +78,43 @@ fn named(test: &str) -> String {
 
 fn shown(test: &str, value: f64) -> String {
     match test {
-        "anonymous_memory_bytes" => format!("{:.0}", value / 1_048_576.0),
+        "anonymous_memory_bytes" | "renderer_bytes" => format!("{:.0}", value / 1_048_576.0),
         "memory_read_bytes_per_s" => format!("{:.1}", value / 1e9),
         "weight_bytes_per_token" => format!("{:.1}", value / 1e6),
         _ => format!("{value:.1}"),
     }
+}
+
+fn csv(measured: &Measured) -> String {
+    let mut csv = String::from("program,test,median,values\n");
+    for ((program, test), values) in measured {
+        let list: Vec<_> = values.iter().map(f64::to_string).collect();
+        let _ = writeln!(csv, "\"{program}\",\"{test}\",{},{}", median(values), list.join(" "));
+    }
+    csv
+}
+
+/// Writes CSV and table of the page beside wllama.
+pub(crate) fn write_web(measured: &Measured, rows: &[Row], rounds: u32) -> Result<()> {
+    let (folder, date, machine) = (folder(), date()?, machine());
+    let name = format!("{date}-{}-web.csv", machine.file);
+    std::fs::write(folder.join(&name), csv(measured))?;
+    let page = format!(
+        "# In the browser\n\n`cargo xtask bench --web` wrote this on {date}: SmolLM2-135M in Q4_1 in \
+         headless Chromium, {rounds} rounds, each program in a fresh browser, one after another in \
+         each round, on {} ({} cores, {}). With one worker the page has no special headers, with two \
+         it is cross-origin isolated. From the start of loading to the first token is a first visit: \
+         the model comes from a server on the same machine. Memory is that of the renderer (PSS), less \
+         what an empty page has. wllama is version 3.8.1 without WebGPU. All values: \
+         [{name}]({name}).\n\n{}",
+        machine.processor,
+        machine.cores,
+        std::env::consts::OS,
+        table(measured, rows, rounds)
+    );
+    std::fs::write(folder.join("web.md"), page)?;
+    println!("\nwrote {}", folder.join("web.md").display());
+    Ok(())
 }
 
 /// Writes CSV, plot and table.
@@ -89,13 +122,8 @@ pub(crate) fn write(measured: &Measured, rows: &[Row], rounds: u32) -> Result<()
     let folder = folder();
     std::fs::create_dir_all(&folder)?;
     let (date, machine) = (date()?, machine());
-    let mut csv = String::from("program,test,median,values\n");
-    for ((program, test), values) in measured {
-        let list: Vec<_> = values.iter().map(f64::to_string).collect();
-        let _ = writeln!(csv, "\"{program}\",\"{test}\",{},{}", median(values), list.join(" "));
-    }
     let name = format!("{date}-{}.csv", machine.file);
-    std::fs::write(folder.join(&name), csv)?;
+    std::fs::write(folder.join(&name), csv(measured))?;
     std::fs::write(folder.join("smollm2-135m.svg"), plot(measured))?;
     let page = format!(
         "# Benchmarks\n\n`cargo xtask bench` wrote this on {date}: SmolLM2-135M in Q4_1 (and where \

@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<i32> {
     let configuration = arguments.configuration.component()?;
     arguments.remote.check(&arguments.models)?;
     let models = &arguments.models;
-    let model = parts::models(models, &arguments.adapters, &arguments.remote, session)?;
+    let model = Some(parts::models(models, &arguments.adapters, &arguments.remote, session)?);
     let collective = Some(parts::collective()?);
     let parts = Parts { engine, model, configuration, collective, app };
     let mut meter = Meter::new(&session.terminal, &session.interrupt, "composing");

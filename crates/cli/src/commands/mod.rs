@@ -19,6 +19,7 @@ mod rerank;
 mod run;
 mod serve;
 mod tokenize;
+mod web;
 
 use anyhow::Result;
 
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Chat(chat::Arguments),
     Run(run::Arguments),
     Serve(serve::Arguments),
+    Web(web::Arguments),
     Pull(pull::Arguments),
     Models(models::Arguments),
     Pack(pack::Arguments),
@@ -54,6 +56,7 @@ impl Command {
             Command::Chat(arguments) => chat::run(arguments, session),
             Command::Run(arguments) => run::run(arguments, session),
             Command::Serve(arguments) => serve::run(arguments, session),
+            Command::Web(arguments) => web::run(arguments, session),
             Command::Pull(arguments) => pull::run(arguments, session),
             Command::Models(arguments) => models::run(arguments, session),
             Command::Pack(arguments) => pack::run(arguments, session),

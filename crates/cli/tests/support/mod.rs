@@ -2,7 +2,9 @@
 
 #![allow(dead_code, unreachable_pub)] // Each test file uses a part.
 
+pub mod page;
 pub mod served;
+pub mod site;
 
 use std::fs;
 use std::io::Write;

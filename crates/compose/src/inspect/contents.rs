@@ -52,7 +52,7 @@ pub(super) struct Contents {
 
 /// Walks a module or component without reading code or bulk.
 pub(super) fn read(source: &Arc<dyn ReadAt>) -> Result<Contents, WasmError> {
-    let mut walk = Walk { cursor: Cursor::new(&**source), source, weights: None, nested: 0 };
+    let mut walk = Walk::new(source, false);
     let root = walk.nested(source.size(), 0)?;
     let nested = match root.kind {
         NestedKind::Component => root.contents,
@@ -61,14 +61,27 @@ pub(super) fn read(source: &Arc<dyn ReadAt>) -> Result<Contents, WasmError> {
     Ok(Contents { nested, weights: walk.weights })
 }
 
+/// What lies in the passive data segments of a packed model: a file, or a shard's stretch of one.
+pub(crate) fn packed_file(source: &Arc<dyn ReadAt>) -> Result<Option<Content>, WasmError> {
+    let mut walk = Walk::new(source, true);
+    walk.nested(source.size(), 0)?;
+    Ok(walk.weights)
+}
+
 struct Walk<'a> {
     cursor: Cursor<'a>,
     source: &'a Arc<dyn ReadAt>,
+    /// Whether anything may be weights, not only what begins as a file does.
+    any: bool,
     weights: Option<Content>,
     nested: usize,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(source: &'a Arc<dyn ReadAt>, any: bool) -> Self {
+        Walk { cursor: Cursor::new(&**source), source, any, weights: None, nested: 0 }
+    }
+
     fn nested(&mut self, end: u64, depth: u32) -> Result<Nested, WasmError> {
         self.nested += 1;
         if depth > DEPTH_MAX || self.nested > NESTED_MAX {
@@ -104,14 +117,16 @@ impl Walk<'_> {
     fn data(&mut self, section: &crate::sections::Section) -> Result<u64, WasmError> {
         let mut bytes = 0;
         let mut file: Option<Content> = None;
-        let (source, wanted) = (self.source, self.weights.is_none());
+        let (source, any, wanted) = (self.source, self.any, self.weights.is_none());
         self.cursor.segments(section, |cursor, segment| {
             let length = segment.end - segment.start;
             bytes += length;
             if !wanted || !segment.passive {
                 return Ok(ControlFlow::Continue(()));
             }
-            if file.is_none() && length >= 4 {
+            if any {
+                file.get_or_insert_default();
+            } else if file.is_none() && length >= 4 {
                 let mut magic = Vec::new();
                 cursor.jump(segment.start);
                 cursor.copy_to(segment.start + 4, &mut magic)?;

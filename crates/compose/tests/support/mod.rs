@@ -97,7 +97,7 @@ impl Folder {
     pub fn parts(&self) -> Parts {
         Parts {
             engine: engine(),
-            model: self.model().into(),
+            model: Some(self.model().into()),
             configuration: configuration(&[]).expect("a configuration"),
             collective: Some(collective()),
             app: Some(app()),

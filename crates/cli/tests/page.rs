@@ -1,0 +1,84 @@
+//! The page and the npm package, in Chromium and in Node.js, with a real model.
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+use support::page::script;
+use support::{Place, needed, run_with_input, smollm2};
+
+/// Two cores are shared by a browser, its workers and this machine: one test at a time, or pages would
+/// be slow for no fault of theirs.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A place with the site of SmolLM2 as `site`.
+fn place() -> Place {
+    let place = Place::new();
+    place.run(&["web", &smollm2(), "--title", "SmolLM2", "-o", "site"]).succeeded();
+    place
+}
+
+/// Runs a script that checks things one by one, and says which failed.
+fn passes(mut command: Command, place: &Place) {
+    command.arg("--site").arg(place.path("site"));
+    let shown = format!("{command:?}");
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let ended = run_with_input(command, b"");
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!(ended.code, Some(0), "{shown}\n{said}{}", ended.stderr);
+    assert!(said.contains("ok 1: "), "{shown} checked nothing: {said}");
+}
+
+const PROMPT: &str = "Name three colours and say what each reminds you of.";
+/// Tokens that are compared.
+const TOKENS: &str = if cfg!(feature = "exhaustive") { "64" } else { "16" };
+
+/// What computes them, in how many workers.
+const RUNTIMES: &[(&str, &str)] = if cfg!(feature = "exhaustive") {
+    &[("node", "1"), ("node", "2"), ("node", "3"), ("chromium", "1"), ("chromium", "2")]
+} else {
+    &[("node", "1"), ("chromium", "2")]
+};
+
+/// The engine `cpu` gives the same bits everywhere: so greedy choices are the same, whatever runs
+/// it, in how many workers.
+#[test]
+fn tokens_in_chromium_and_node_are_those_of_trefoil() {
+    let place = place();
+    let flags = ["--engine", "cpu", "--temperature", "0", "-n", TOKENS, "--json", "-p", PROMPT];
+    let answer = place.run(&[&["generate", &smollm2()], &flags[..]].concat()).json();
+    let ids = answer["ids"].as_array().expect("a list").iter().map(Value::to_string);
+    let ids = ids.collect::<Vec<_>>().join(",");
+    for (runtime, workers) in RUNTIMES {
+        let mut command = script("greedy.mjs");
+        command.arg("--package").arg(PathBuf::from(needed("TREFOIL_NPM_PACKAGE")));
+        command.args(["--where", runtime, "--workers", workers, "--engine", "cpu"]);
+        passes(with(command, &["--prompt", PROMPT, "--tokens", &ids]), &place);
+    }
+}
+
+fn with(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(arguments);
+    command
+}
+
+/// Some of what may go wrong; with `--all` everything.
+#[test]
+fn what_goes_wrong_ends_in_words_with_a_way_on_and_leaves_nothing_corrupt() {
+    let some = ["--only", "wrong-checksum"];
+    let cases = if cfg!(feature = "exhaustive") { &[][..] } else { &some };
+    passes(with(script("faults.mjs"), cases), &place());
+}
+
+#[test]
+fn a_person_chats_stops_the_answer_and_comes_back_without_a_network() {
+    passes(script("chat.mjs"), &place());
+}
+
+#[test]
+fn an_audit_finds_nothing_serious_in_any_state_of_the_page() {
+    passes(script("accessibility.mjs"), &place());
+}

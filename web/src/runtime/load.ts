@@ -1,0 +1,100 @@
+import type { LoadOptions, ModelInfo } from "../api.ts";
+import { TrefoilError, toError } from "./errors.ts";
+import { canShareMemory, chooseEngine } from "./features.ts";
+import { Instances, type Spawn } from "./instances.ts";
+import { type Manifest, manifestFile, parseManifest } from "./manifest.ts";
+import { Model } from "./model.ts";
+import { toSettings } from "./request.ts";
+import { chooseWorkers, noteSpeed, type SpeedNotes } from "./speeds.ts";
+
+/** What browsers and Node do differently in the thread that uses a model. */
+export interface Host {
+  spawn: Spawn;
+  /** The address that a user's text means. */
+  resolve(source: string): URL;
+  fetchText(url: URL): Promise<string>;
+  /** Speeds of earlier runs. */
+  notes: SpeedNotes;
+  /** Processors. */
+  cores: number;
+  /** Throws where something that everything needs is missing. */
+  check(): void;
+}
+
+/** Fetches the manifest of a site. */
+export async function fetchManifest(
+  host: Host,
+  source: string | URL,
+): Promise<{ base: string; manifest: Manifest }> {
+  const url = host.resolve(String(source));
+  if (!url.pathname.endsWith(".json")) {
+    if (!url.pathname.endsWith("/")) {
+      url.pathname += "/";
+    }
+    url.pathname += manifestFile;
+  }
+  url.search = "";
+  url.hash = "";
+  const text = await host.fetchText(url);
+  return { base: new URL(".", url).href, manifest: parseManifest(text, url.href) };
+}
+
+/** Loads a model. `load` of the package, for either kind of host. */
+export async function loadWith(
+  host: Host,
+  source: string | URL,
+  options: LoadOptions = {},
+): Promise<Model> {
+  const { signal, onProgress, onNotice } = options;
+  signal?.throwIfAborted();
+  host.check();
+  const { base, manifest } = await fetchManifest(host, source);
+  const engine = chooseEngine(manifest, options.engine);
+  const weights = manifest.parts.find((part) => part.role === "weights");
+  const key = `${weights?.sha256 ?? base} ${engine.name}`;
+  const size = options.workers ?? chooseWorkers(host.notes, key, host.cores, canShareMemory());
+  if (!(Number.isInteger(size) && size >= 1 && size <= 64)) {
+    throw new TrefoilError("invalid-option", `\`workers\` must be from 1 to 64, not ${size}`);
+  }
+  if (size > 1 && !canShareMemory()) {
+    throw new TrefoilError(
+      "missing-feature",
+      "Several workers take memory that they share, and this page is not isolated.",
+      "Serve the page with the headers COOP and COEP, open the site's own page a second time, or take one worker.",
+    );
+  }
+
+  const instances = new Instances(host.spawn, size);
+  const abort = () => instances.close(toError(signal?.reason));
+  signal?.addEventListener("abort", abort, { once: true });
+  try {
+    await instances.load(
+      { base, manifest, engine, size, folder: options.cacheFolder, fresh: options.fresh ?? false },
+      {
+        downloading: (done, total) => onProgress?.({ stage: "download", done, total }),
+        reading: (done, total) => onProgress?.({ stage: "read", done, total }),
+        notice: (text) => onNotice?.(text),
+      },
+    );
+    const settings = toSettings(options.settings ?? {});
+    const opened = await instances.call("open", options.model, settings);
+    const info: ModelInfo = {
+      ...opened,
+      endOfGeneration: undefined,
+      title: manifest.title,
+      system: manifest.system,
+      engineName: engine.name,
+      license: weights?.license ?? "",
+      parameters: Number(opened.parameters),
+      size: Number(opened.size),
+      workers: size,
+    } as ModelInfo;
+    return new Model(instances, info, (speed) => noteSpeed(host.notes, key, size, speed));
+  } catch (error) {
+    instances.close();
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    signal?.removeEventListener("abort", abort);
+  }
+}

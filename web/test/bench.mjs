@@ -1,0 +1,209 @@
+// Measures one program in a fresh Chromium and prints it as JSON. `cargo xtask bench --web` alternates.
+//
+//   node bench.mjs --program trefoil --site FOLDER --package FOLDER --workers N
+//   node bench.mjs --program wllama --model FILE --package FOLDER --workers N
+//
+// Both load the model from a server on this machine, as on a first visit. With several workers
+// their page is cross-origin isolated; with one there are no special headers.
+import { createReadStream } from "node:fs";
+import { readdir, readFile, stat } from "node:fs/promises";
+import { basename, extname, join } from "node:path";
+import { flags, openBrowser } from "./browser.mjs";
+import { serve } from "./static-server.mjs";
+
+const given = flags();
+const workers = Number(given.workers);
+
+/** Tokens of an answer whose speed is measured. */
+const answerTokens = 64;
+/** The token that ends SmolLM2's answers: biased away, so that all answers are equally long. */
+const endToken = 2;
+/** How often a prompt is processed; no two have a beginning in common that a cache could give. */
+const repetitions = 3;
+/** How often memory is looked at, in milliseconds. */
+const look = 50;
+
+const isolation = {
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Embedder-Policy": "require-corp",
+};
+const types = { ".js": "text/javascript", ".wasm": "application/wasm" };
+
+/** Bytes that the renderers of the browser have in memory, shared ones by their share (PSS). */
+async function rendererBytes(profile) {
+  const processes = new Map();
+  for (const id of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
+    try {
+      const command = await readFile(`/proc/${id}/cmdline`, "utf8");
+      const parent = /^PPid:\t(\d+)$/m.exec(await readFile(`/proc/${id}/status`, "utf8"))[1];
+      processes.set(id, { command, parent });
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  const isOf = (id) => {
+    const found = processes.get(id);
+    return found !== undefined && (found.command.includes(profile) || isOf(found.parent));
+  };
+  let bytes = 0;
+  for (const [id, { command }] of processes) {
+    if (command.includes("--type=renderer") && isOf(id)) {
+      const rollup = await readFile(`/proc/${id}/smaps_rollup`, "utf8").catch(() => "");
+      bytes += Number(/^Pss:\s+(\d+) kB$/m.exec(rollup)?.[1] ?? 0) * 1024;
+    }
+  }
+  return bytes;
+}
+
+/** Loads and answers with our package. Runs in the page. */
+async function trefoil({ workers, prompts, answerTokens, endToken }) {
+  const { load } = await import("/package/browser.js");
+  const begin = performance.now();
+  const model = await load("/", { workers, settings: { "context-tokens": 2048 } });
+  const answer = async (prompt, maxTokens) => {
+    const started = performance.now();
+    const times = [];
+    const options = {
+      maxTokens,
+      temperature: 0,
+      logitBias: [[endToken, -100]],
+    };
+    const stream = model.generate(prompt, options);
+    let tokens = 0;
+    for await (const part of stream) {
+      tokens += part.tokens.length;
+      times.push(performance.now());
+    }
+    const { usage } = await stream.result;
+    return {
+      prompt: usage.promptTokens,
+      tokens,
+      first: times[0] - started,
+      last: times.at(-1) - started,
+    };
+  };
+  const first = await answer(prompts[0], 1);
+  const firstToken = performance.now() - begin;
+  const answers = [];
+  for (const prompt of prompts.slice(1)) {
+    answers.push(await answer(prompt, answerTokens));
+  }
+  return { firstToken, first, answers, used: `${model.info.engine}, ${model.info.workers}` };
+}
+
+/** The same with wllama. */
+async function wllama({ workers, prompts, answerTokens, endToken, model }) {
+  const { Wllama, LoggerWithoutDebug } = await import("/package/index.js");
+  const begin = performance.now();
+  const instance = new Wllama(
+    { default: "/package/wasm/wllama.wasm" },
+    { logger: LoggerWithoutDebug },
+  );
+  await instance.loadModelFromUrl(new URL(`/${model}`, location.href).href, {
+    n_ctx: 2048,
+    n_threads: workers,
+    n_gpu_layers: 0,
+  });
+  const answer = async (prompt, max_tokens) => {
+    const started = performance.now();
+    const times = [];
+    let usage;
+    const stream = await instance.createCompletion({
+      prompt,
+      max_tokens,
+      temperature: 0,
+      logit_bias: [[endToken, false]],
+      stream: true,
+    });
+    for await (const chunk of stream) {
+      usage = chunk.usage ?? usage;
+      if (chunk.choices.length > 0 && chunk.choices[0].finish_reason === null) {
+        times.push(performance.now());
+      }
+    }
+    return {
+      prompt: usage?.prompt_tokens,
+      tokens: usage?.completion_tokens,
+      first: times[0] - started,
+      last: times.at(-1) - started,
+    };
+  };
+  const first = await answer(prompts[0], 1);
+  const firstToken = performance.now() - begin;
+  const answers = [];
+  for (const prompt of prompts.slice(1)) {
+    answers.push(await answer(prompt, answerTokens));
+  }
+  return {
+    firstToken,
+    first,
+    answers,
+    used: `${instance.isMultithread()}, ${instance.getNumThreads()}`,
+  };
+}
+
+/** Texts of some 128 tokens with different beginnings. */
+function prompts() {
+  const sentence =
+    "the keeper of the old lighthouse wrote down what the sea had brought him that night, ";
+  const numbers = ["One", "Two", "Three", "Four", "Five"].slice(0, repetitions);
+  return ["Once upon a time", ...numbers.map((number) => `${number}: ${sentence.repeat(7)}`)];
+}
+
+const isOurs = given.program === "trefoil";
+const server = await serve(isOurs ? given.site : join(given.model, ".."));
+server.faults = (path) => {
+  const shared = workers > 1 ? isolation : {};
+  const sent = (type, more) => (_, response) => {
+    response.writeHead(200, { "content-type": type, ...shared });
+    more(response);
+  };
+  if (path === "/own.html") {
+    return sent("text/html", (response) => response.end("<!doctype html><title>page</title>"));
+  }
+  const file = /^\/package\/([\w./-]+)$/.exec(path)?.[1];
+  if (file) {
+    const type = types[extname(file)] ?? "application/octet-stream";
+    return sent(type, (response) => createReadStream(join(given.package, file)).pipe(response));
+  }
+  return undefined;
+};
+
+const browser = await openBrowser();
+const page = await browser.context.newPage();
+await page.goto(`${server.url}own.html`);
+const empty = await rendererBytes(browser.profile);
+let peak = 0;
+let looking = true;
+const looks = (async () => {
+  while (looking) {
+    peak = Math.max(peak, await rendererBytes(browser.profile));
+    await new Promise((resolve) => setTimeout(resolve, look));
+  }
+})();
+const model = basename(given.model ?? "");
+const asked = { workers, prompts: prompts(), answerTokens, endToken, model };
+const run = `(${isOurs ? trefoil : wllama})(${JSON.stringify(asked)})`;
+const { firstToken, answers, used } = await page.evaluate(run);
+looking = false;
+await looks;
+await browser.close();
+await server.close();
+
+const median = (numbers) => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)];
+for (const { prompt, tokens } of answers) {
+  if (!(prompt >= 100 && prompt <= 160) || tokens !== answerTokens) {
+    throw new Error(`a prompt of ${prompt} and an answer of ${tokens} tokens`);
+  }
+}
+const result = {
+  used,
+  prefill_tokens_per_s: median(answers.map(({ prompt, first }) => (prompt / first) * 1000)),
+  decode_tokens_per_s: median(
+    answers.map(({ tokens, first, last }) => ((tokens - 1) / (last - first)) * 1000),
+  ),
+  first_token_ms: firstToken,
+  memory_bytes: peak - empty,
+  model_bytes: given.model ? (await stat(given.model)).size : undefined,
+};
+console.log(JSON.stringify(result));

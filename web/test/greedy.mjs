@@ -1,0 +1,85 @@
+// Greedy tokens of the engine `cpu` equal the ones that are given: bit-reproducible everywhere.
+//
+//   node greedy.mjs --site FOLDER --package FOLDER --prompt TEXT --tokens 1,2,3 \
+//     --where node|chromium [--workers N] [--engine NAME]
+import { createReadStream } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { check, flags, openBrowser } from "./browser.mjs";
+import { serve } from "./static-server.mjs";
+
+const given = flags();
+const expected = given.tokens.split(",").map(Number);
+const question = {
+  engine: given.engine ?? "cpu",
+  workers: Number(given.workers ?? 1),
+  prompt: given.prompt,
+  count: expected.length,
+};
+
+/** Runs in Node or in a page; `load` is the package's. */
+async function tokensOf(load, source, { engine, workers, prompt, count }) {
+  const model = await load(source, { engine, workers });
+  const answer = model.chat([{ role: "user", content: prompt }], {
+    maxTokens: count,
+    temperature: 0,
+  });
+  const { tokens, text } = await answer.result;
+  const again = await model.detokenize(tokens);
+  model.close();
+  return { tokens, text, again, workers: model.info.workers, engine: model.info.engine };
+}
+
+const found = given.where === "node" ? await inNode() : await inChromium();
+console.log(JSON.stringify(found));
+check(found.tokens.join() === expected.join(), `${given.where}: the tokens are the expected ones`);
+check(found.again === found.text, "the tokens make the text");
+check(found.workers === question.workers, `${question.workers} workers computed them`);
+
+async function inNode() {
+  const { load } = await import(pathToFileURL(join(given.package, "node.js")).href);
+  return tokensOf(load, given.site, question);
+}
+
+/** Uses the package in a page of its own, as a developer's page does. */
+async function inChromium() {
+  const server = await serve(given.site);
+  const isolation = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+  };
+  const shared = question.workers > 1 ? isolation : {};
+  server.faults = (path) => {
+    if (path === "/own.html") {
+      return (_, response) => {
+        response.writeHead(200, { "content-type": "text/html", ...shared });
+        response.end("<!doctype html><title>own page</title>");
+      };
+    }
+    const file = /^\/package\/([\w.-]+\.js)$/.exec(path)?.[1];
+    return (
+      file &&
+      ((_, response) => {
+        response.writeHead(200, { "content-type": "text/javascript", ...shared });
+        createReadStream(join(given.package, file)).pipe(response);
+      })
+    );
+  };
+  const browser = await openBrowser();
+  const page = await browser.context.newPage();
+  await page.goto(`${server.url}own.html`);
+  const result = await page.evaluate(
+    async ([run, asked]) => {
+      const { load } = await import("/package/browser.js");
+      return new Function("load", "source", "asked", `return (${run})(load, source, asked)`)(
+        load,
+        "/",
+        asked,
+      );
+    },
+    [tokensOf.toString(), question],
+  );
+  await browser.close();
+  await server.close();
+  return result;
+}
