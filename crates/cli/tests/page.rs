@@ -16,8 +16,13 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// A place with the site of SmolLM2 as `site`.
 fn place() -> Place {
+    place_with(&[])
+}
+
+fn place_with(flags: &[&str]) -> Place {
     let place = Place::new();
-    place.run(&["web", &smollm2(), "--title", "SmolLM2", "-o", "site"]).succeeded();
+    let web = ["web", &smollm2(), "--title", "SmolLM2", "-o", "site"];
+    place.run(&[&web, flags].concat()).succeeded();
     place
 }
 
@@ -47,16 +52,28 @@ const RUNTIMES: &[(&str, &str)] = if cfg!(feature = "exhaustive") {
 /// it, in how many workers.
 #[test]
 fn tokens_in_chromium_and_node_are_those_of_trefoil() {
-    let place = place();
+    same_tokens(&place(), RUNTIMES);
+}
+
+/// In `cargo xtask test --all`.
+#[cfg(feature = "exhaustive")]
+#[test]
+fn so_they_are_with_the_weights_inside_the_engine() {
+    let place = place_with(&["--weights", "inside"]);
+    same_tokens(&place, &[("node", "2"), ("chromium", "1")]);
+    passes(script("chat.mjs"), &place);
+}
+
+fn same_tokens(place: &Place, runtimes: &[(&str, &str)]) {
     let flags = ["--engine", "cpu", "--temperature", "0", "-n", TOKENS, "--json", "-p", PROMPT];
     let answer = place.run(&[&["generate", &smollm2()], &flags[..]].concat()).json();
     let ids = answer["ids"].as_array().expect("a list").iter().map(Value::to_string);
     let ids = ids.collect::<Vec<_>>().join(",");
-    for (runtime, workers) in RUNTIMES {
+    for (runtime, workers) in runtimes {
         let mut command = script("greedy.mjs");
         command.arg("--package").arg(PathBuf::from(needed("TREFOIL_NPM_PACKAGE")));
         command.args(["--where", runtime, "--workers", workers, "--engine", "cpu"]);
-        passes(with(command, &["--prompt", PROMPT, "--tokens", &ids]), &place);
+        passes(with(command, &["--prompt", PROMPT, "--tokens", &ids]), place);
     }
 }
 
