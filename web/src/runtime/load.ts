@@ -89,6 +89,7 @@ export async function loadWith(
       size: Number(opened.size),
       workers: size,
     } as ModelInfo;
+    instances.onLost = (error) => options.onLost?.(error);
     return new Model(instances, info, (speed) => noteSpeed(host.notes, key, size, speed));
   } catch (error) {
     instances.close();
