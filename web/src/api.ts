@@ -173,6 +173,10 @@ export interface ModelInfo {
   contextTokensTrained: number;
   contextTokens: number;
   sequencesMax: number;
+  /** Token that begins a text, where the model has one. */
+  bos?: number;
+  /** Tokens that end an answer. */
+  endOfGeneration: number[];
   hasChatTemplate: boolean;
   /** Instances that compute together. */
   workers: number;
