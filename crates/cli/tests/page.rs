@@ -99,3 +99,33 @@ fn a_person_chats_stops_the_answer_and_comes_back_without_a_network() {
 fn an_audit_finds_nothing_serious_in_any_state_of_the_page() {
     passes(script("accessibility.mjs"), &place());
 }
+
+/// The text of an example of `docs/web.md`.
+fn example(name: &str) -> &'static str {
+    let page = include_str!("../../../docs/web.md");
+    let (_, rest) =
+        page.split_once(&format!("<!-- example: {name} -->\n```")).expect("there is one");
+    let (_, rest) = rest.split_once('\n').expect("lines");
+    rest.split_once("```").expect("its end").0
+}
+
+#[test]
+fn the_examples_of_the_documentation_work() {
+    let place = place();
+    let package = PathBuf::from(needed("TREFOIL_NPM_PACKAGE"));
+    place.write("own.html", example("page").as_bytes());
+    let mut command = script("example.mjs");
+    command.arg("--package").arg(&package).arg("--page").arg(place.path("own.html"));
+    passes(command, &place);
+
+    // Below the folder in which the package is installed, where Node.js looks for it.
+    let installed = package.ancestors().nth(3).expect("a folder");
+    let folder = tempfile::tempdir_in(installed).expect("a folder");
+    let file = folder.path().join("example.mjs");
+    std::fs::write(&file, example("node")).expect("writes");
+    let packages = needed("TREFOIL_NODE_PACKAGES");
+    let mut node = Command::new(format!("{packages}/node_modules/.bin/node"));
+    node.current_dir(place.folder.path()).arg(file);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!(run_with_input(node, b"").text().len() > 10);
+}
