@@ -100,6 +100,13 @@ fn an_audit_finds_nothing_serious_in_any_state_of_the_page() {
     passes(script("accessibility.mjs"), &place());
 }
 
+#[test]
+fn every_call_of_the_package_works_in_node() {
+    let mut command = script("package.mjs");
+    command.arg("--package").arg(needed("TREFOIL_NPM_PACKAGE"));
+    passes(command, &place());
+}
+
 /// The text of an example of `docs/web.md`.
 fn example(name: &str) -> &'static str {
     let page = include_str!("../../../docs/web.md");
