@@ -1,5 +1,7 @@
 // The types that users of the package see.
+
 import type { FinishReason, Usage } from "./runtime/engine.ts";
+import type { TrefoilError } from "./runtime/errors.ts";
 import type { LogProbability, Timing } from "./runtime/protocol.ts";
 
 export type { TokenLogProbability } from "./runtime/protocol.ts";
@@ -35,6 +37,8 @@ export interface LoadOptions {
   onProgress?: (progress: Progress) => void;
   /** Told what a user should know, for example that there is no room to keep the model. */
   onNotice?: (text: string) => void;
+  /** Told when the model is lost while nobody waits for it: the browser ended one of its workers. */
+  onLost?: (error: TrefoilError) => void;
   /** Downloads the model again, as after damage. */
   fresh?: boolean;
   /** Node only: the folder where downloads are kept. */
@@ -169,6 +173,10 @@ export interface ModelInfo {
   contextTokensTrained: number;
   contextTokens: number;
   sequencesMax: number;
+  /** Token that begins a text, where the model has one. */
+  bos?: number;
+  /** Tokens that end an answer. */
+  endOfGeneration: number[];
   hasChatTemplate: boolean;
   /** Instances that compute together. */
   workers: number;

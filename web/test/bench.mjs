@@ -29,7 +29,10 @@ const isolation = {
 };
 const types = { ".js": "text/javascript", ".wasm": "application/wasm" };
 
-/** Bytes that the renderers of the browser have in memory, shared ones by their share (PSS). */
+/**
+ * Bytes that the renderer of the page has in memory, shared ones by their share (PSS): the largest of
+ * the browser's renderers. The others are its own pages, and one that waits for the next page.
+ */
 async function rendererBytes(profile) {
   const processes = new Map();
   for (const id of (await readdir("/proc")).filter((name) => /^\d+$/.test(name))) {
@@ -49,7 +52,7 @@ async function rendererBytes(profile) {
   for (const [id, { command }] of processes) {
     if (command.includes("--type=renderer") && isOf(id)) {
       const rollup = await readFile(`/proc/${id}/smaps_rollup`, "utf8").catch(() => "");
-      bytes += Number(/^Pss:\s+(\d+) kB$/m.exec(rollup)?.[1] ?? 0) * 1024;
+      bytes = Math.max(bytes, Number(/^Pss:\s+(\d+) kB$/m.exec(rollup)?.[1] ?? 0) * 1024);
     }
   }
   return bytes;

@@ -78,6 +78,15 @@ export async function lastAnswer(page) {
   return page.locator(".answered").last().locator(".markdown").innerText();
 }
 
+/** Whether the last answer ended well, whatever it says: small models write noise. */
+export async function endsWell(page) {
+  const last = page.locator(".answered").last();
+  await last.locator(".actions").waitFor();
+  return (
+    (await last.locator(".broken").count()) === 0 && (await last.locator(".stats").count()) > 0
+  );
+}
+
 let checks = 0;
 
 /** Fails unless `holds`, and says what was checked. */

@@ -5,8 +5,8 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   check,
+  endsWell,
   flags,
-  lastAnswer,
   modelReady,
   openBrowser,
   openPage,
@@ -122,7 +122,7 @@ const cases = {
     await shot(page, "storage-full");
     check(true, "a full storage is said, and the model runs from memory");
     await say(page, "Hello");
-    check((await lastAnswer(page)).length > 0, "it answers");
+    check(await endsWell(page), "it answers");
     await nothingCorrupt(page);
   },
 
@@ -131,7 +131,7 @@ const cases = {
     const page = await openPage(world.context, world.server.url);
     await modelReady(page);
     await say(page, "Tell me a long story about the sea.");
-    await page.locator(".answered .markdown").waitFor();
+    await page.locator(".answered").waitFor();
     await page.evaluate(() => globalThis.madeWorkers.at(-1).terminate());
     await page.locator(".card.failed", { hasText: /The worker of the model ended/ }).waitFor();
     await shot(page, "worker-killed");
@@ -140,7 +140,7 @@ const cases = {
     await modelReady(page);
     await setShort(page);
     await page.getByRole("button", { name: "Answer again" }).click();
-    check((await lastAnswer(page)).length > 0, "after loading again, it answers");
+    check(await endsWell(page), "after loading again, it answers");
   },
 
   "one-of-two-workers-killed": async (world) => {
@@ -151,7 +151,7 @@ const cases = {
     page = await openPage(world.context, `${world.server.url}?workers=2`);
     await page.locator(".figures", { hasText: "2 workers" }).waitFor();
     await say(page, "Tell me a long story about the sea.");
-    await page.locator(".answered .markdown").waitFor();
+    await page.locator(".answered").waitFor();
     await page.evaluate(() => globalThis.madeWorkers.at(-1).terminate());
     await page.locator(".card.failed", { hasText: /Worker 1 of 2 of the model ended/ }).waitFor();
     check(true, "the loss of one of two workers ends the answer with an error that names it");
@@ -159,7 +159,7 @@ const cases = {
     await page.locator(".figures", { hasText: "2 workers" }).waitFor();
     await setShort(page);
     await say(page, "Hello");
-    check((await lastAnswer(page)).length > 0, "after loading again, it answers");
+    check(await endsWell(page), "after loading again, it answers");
   },
 
   "out-of-memory": async (world) => {
@@ -247,7 +247,7 @@ async function failsAndGoesOn({ server, context, name }, message) {
   await page.getByRole("button", { name: "Try again" }).click();
   await modelReady(page);
   await say(page, "Hello");
-  check((await lastAnswer(page)).length > 0, `${name}: once the server is well, it answers`);
+  check(await endsWell(page), `${name}: once the server is well, it answers`);
 }
 
 /** All that is stored has the size and the checksum of its name. */

@@ -16,8 +16,13 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// A place with the site of SmolLM2 as `site`.
 fn place() -> Place {
+    place_with(&[])
+}
+
+fn place_with(flags: &[&str]) -> Place {
     let place = Place::new();
-    place.run(&["web", &smollm2(), "--title", "SmolLM2", "-o", "site"]).succeeded();
+    let web = ["web", &smollm2(), "--title", "SmolLM2", "-o", "site"];
+    place.run(&[&web, flags].concat()).succeeded();
     place
 }
 
@@ -47,16 +52,28 @@ const RUNTIMES: &[(&str, &str)] = if cfg!(feature = "exhaustive") {
 /// it, in how many workers.
 #[test]
 fn tokens_in_chromium_and_node_are_those_of_trefoil() {
-    let place = place();
+    same_tokens(&place(), RUNTIMES);
+}
+
+/// In `cargo xtask test --all`.
+#[cfg(feature = "exhaustive")]
+#[test]
+fn so_they_are_with_the_weights_inside_the_engine() {
+    let place = place_with(&["--weights", "inside"]);
+    same_tokens(&place, &[("node", "2"), ("chromium", "1")]);
+    passes(script("chat.mjs"), &place);
+}
+
+fn same_tokens(place: &Place, runtimes: &[(&str, &str)]) {
     let flags = ["--engine", "cpu", "--temperature", "0", "-n", TOKENS, "--json", "-p", PROMPT];
     let answer = place.run(&[&["generate", &smollm2()], &flags[..]].concat()).json();
     let ids = answer["ids"].as_array().expect("a list").iter().map(Value::to_string);
     let ids = ids.collect::<Vec<_>>().join(",");
-    for (runtime, workers) in RUNTIMES {
+    for (runtime, workers) in runtimes {
         let mut command = script("greedy.mjs");
         command.arg("--package").arg(PathBuf::from(needed("TREFOIL_NPM_PACKAGE")));
         command.args(["--where", runtime, "--workers", workers, "--engine", "cpu"]);
-        passes(with(command, &["--prompt", PROMPT, "--tokens", &ids]), &place);
+        passes(with(command, &["--prompt", PROMPT, "--tokens", &ids]), place);
     }
 }
 
@@ -81,4 +98,41 @@ fn a_person_chats_stops_the_answer_and_comes_back_without_a_network() {
 #[test]
 fn an_audit_finds_nothing_serious_in_any_state_of_the_page() {
     passes(script("accessibility.mjs"), &place());
+}
+
+#[test]
+fn every_call_of_the_package_works_in_node() {
+    let mut command = script("package.mjs");
+    command.arg("--package").arg(needed("TREFOIL_NPM_PACKAGE"));
+    passes(command, &place());
+}
+
+/// The text of an example of `docs/web.md`.
+fn example(name: &str) -> &'static str {
+    let page = include_str!("../../../docs/web.md");
+    let (_, rest) =
+        page.split_once(&format!("<!-- example: {name} -->\n```")).expect("there is one");
+    let (_, rest) = rest.split_once('\n').expect("lines");
+    rest.split_once("```").expect("its end").0
+}
+
+#[test]
+fn the_examples_of_the_documentation_work() {
+    let place = place();
+    let package = PathBuf::from(needed("TREFOIL_NPM_PACKAGE"));
+    place.write("own.html", example("page").as_bytes());
+    let mut command = script("example.mjs");
+    command.arg("--package").arg(&package).arg("--page").arg(place.path("own.html"));
+    passes(command, &place);
+
+    // Below the folder in which the package is installed, where Node.js looks for it.
+    let installed = package.ancestors().nth(3).expect("a folder");
+    let folder = tempfile::tempdir_in(installed).expect("a folder");
+    let file = folder.path().join("example.mjs");
+    std::fs::write(&file, example("node")).expect("writes");
+    let packages = needed("TREFOIL_NODE_PACKAGES");
+    let mut node = Command::new(format!("{packages}/node_modules/.bin/node"));
+    node.current_dir(place.folder.path()).arg(file);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!(run_with_input(node, b"").text().len() > 10);
 }

@@ -124,6 +124,9 @@ function Welcome() {
         This model runs in your browser. What you write stays on this device, and once the model is
         here, it works without a network.
       </p>
+      {model.value?.info.hasChatTemplate === false && (
+        <p>It is no chat model: it goes on with the text that you begin.</p>
+      )}
     </div>
   );
 }

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { currentId } from "./conversations.ts";
 import { Send, Stop } from "./icons.tsx";
-import { busy, phase, send } from "./model.ts";
+import { busy, model, phase, send } from "./model.ts";
 
 /** Where messages are written. */
 export function Composer() {
@@ -43,7 +43,9 @@ export function Composer() {
         ref={field}
         rows={1}
         aria-label="Message"
-        placeholder="Write a message"
+        placeholder={
+          model.value?.info.hasChatTemplate === false ? "Begin a text" : "Write a message"
+        }
         value={text}
         enterkeyhint="send"
         onInput={(event) => setText(event.currentTarget.value)}

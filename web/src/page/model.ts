@@ -86,6 +86,7 @@ export async function load({ fresh = false } = {}): Promise<void> {
       onProgress: (progress) => {
         phase.value = { kind: "loading", progress };
       },
+      onLost: fail,
       onNotice: (text) => {
         notice.value = text;
       },
@@ -166,7 +167,10 @@ async function answer(id: string, asked: Turn[]): Promise<void> {
       await new Promise<void>((resolve) => waiting.push(resolve));
     }
     if (!stopped) {
-      under = ready().chat(toMessages(asked), sampling());
+      const loaded = ready();
+      under = loaded.info.hasChatTemplate
+        ? loaded.chat(toMessages(asked), sampling())
+        : loaded.generate(asked.map(({ text }) => text).join("\n\n"), sampling());
       for await (const part of under) {
         first ||= performance.now();
         tokens += part.tokens.length;
@@ -186,11 +190,8 @@ async function answer(id: string, asked: Turn[]): Promise<void> {
     }
   } catch (error) {
     if (!stopped) {
-      const { message, hint, code } = toError(error);
+      const { message, hint } = toError(error);
       turn = { ...turn, error: { message, hint } };
-      if (code === "worker-lost" || code === "out-of-memory") {
-        fail(error);
-      }
     }
   }
   if (stopped) {

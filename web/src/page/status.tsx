@@ -102,6 +102,7 @@ function waysOn({ code }: TrefoilError) {
     case "missing-feature":
       return null;
     case "invalid-option":
+    case "unsupported":
       return (
         <button
           type="button"

@@ -68,6 +68,8 @@ export class Instances {
   readonly #memory: number[] = [];
   #failure: TrefoilError | undefined;
   #nextId = 1;
+  /** Told of an end that nobody asked for. */
+  onLost: (error: TrefoilError) => void = () => {};
 
   constructor(spawn: Spawn, size: number) {
     this.#spawn = spawn;
@@ -227,6 +229,7 @@ export class Instances {
   #fail(id: number | undefined, error: TrefoilError, fatal: boolean): void {
     if (id === undefined || fatal) {
       this.close(error);
+      this.onLost(error);
       return;
     }
     this.#calls.get(id)?.reject(error);
@@ -240,7 +243,10 @@ export class Instances {
       return;
     }
     const which = this.size > 1 ? `Worker ${rank} of ${this.size}` : "The worker";
-    this.close(new TrefoilError("worker-lost", `${which} of the model ended: ${why}`, workerHint));
+    const message = `${which} of the model ended: ${why}`;
+    const error = new TrefoilError("worker-lost", message, workerHint);
+    this.close(error);
+    this.onLost(error);
   }
 
   /** An answer has ended: forget its listener. */

@@ -2,7 +2,7 @@ import type { LoadOptions, ModelInfo } from "../api.ts";
 import { TrefoilError, toError } from "./errors.ts";
 import { canShareMemory, chooseEngine } from "./features.ts";
 import { Instances, type Spawn } from "./instances.ts";
-import { type Manifest, manifestFile, parseManifest } from "./manifest.ts";
+import { type EngineEntry, type Manifest, manifestFile, parseManifest } from "./manifest.ts";
 import { Model } from "./model.ts";
 import { toSettings } from "./request.ts";
 import { chooseWorkers, noteSpeed, type SpeedNotes } from "./speeds.ts";
@@ -45,31 +45,57 @@ export async function loadWith(
   source: string | URL,
   options: LoadOptions = {},
 ): Promise<Model> {
-  const { signal, onProgress, onNotice } = options;
-  signal?.throwIfAborted();
+  options.signal?.throwIfAborted();
   host.check();
   const { base, manifest } = await fetchManifest(host, source);
   const engine = chooseEngine(manifest, options.engine);
-  const weights = manifest.parts.find((part) => part.role === "weights");
-  const key = `${weights?.sha256 ?? base} ${engine.name}`;
-  const size = options.workers ?? chooseWorkers(host.notes, key, host.cores, canShareMemory());
-  if (!(Number.isInteger(size) && size >= 1 && size <= 64)) {
-    throw new TrefoilError("invalid-option", `\`workers\` must be from 1 to 64, not ${size}`);
+  const site: Site = {
+    base,
+    manifest,
+    engine,
+    key: `${weightsOf(manifest)?.sha256} ${engine.name}`,
+  };
+  const { workers } = options;
+  if (workers !== undefined) {
+    checkWorkers(workers);
+    return loadSite(host, site, workers, options);
   }
-  if (size > 1 && !canShareMemory()) {
-    throw new TrefoilError(
-      "missing-feature",
-      "Several workers take memory that they share, and this page is not isolated.",
-      "Serve the page with the headers COOP and COEP, open the site's own page a second time, or take one worker.",
-    );
+  for (;;) {
+    const tried = chooseWorkers(host.notes, site.key, host.cores, canShareMemory());
+    try {
+      return await loadSite(host, site, tried, options);
+    } catch (error) {
+      if (tried === 1 || !isOfWorkers(error)) {
+        throw error;
+      }
+      // Not every model can be shared by any number of instances, nor does memory always suffice.
+      host.notes.set(site.key, { ...host.notes.get(site.key), [tried]: 0 });
+    }
   }
+}
 
+/** What is loaded. */
+interface Site {
+  base: string;
+  manifest: Manifest;
+  engine: EngineEntry;
+  /** What measured speeds are kept under. */
+  key: string;
+}
+
+async function loadSite(
+  host: Host,
+  { base, manifest, engine, key }: Site,
+  size: number,
+  options: LoadOptions,
+): Promise<Model> {
+  const { signal, onProgress, onNotice, onLost, fresh = false } = options;
   const instances = new Instances(host.spawn, size);
   const abort = () => instances.close(toError(signal?.reason));
   signal?.addEventListener("abort", abort, { once: true });
   try {
     await instances.load(
-      { base, manifest, engine, size, folder: options.cacheFolder, fresh: options.fresh ?? false },
+      { base, manifest, engine, size, folder: options.cacheFolder, fresh },
       {
         downloading: (done, total) => onProgress?.({ stage: "download", done, total }),
         reading: (done, total) => onProgress?.({ stage: "read", done, total }),
@@ -80,15 +106,16 @@ export async function loadWith(
     const opened = await instances.call("open", options.model, settings);
     const info: ModelInfo = {
       ...opened,
-      endOfGeneration: undefined,
+      endOfGeneration: [...opened.endOfGeneration],
+      parameters: Number(opened.parameters),
+      size: Number(opened.size),
       title: manifest.title,
       system: manifest.system,
       engineName: engine.name,
-      license: weights?.license ?? "",
-      parameters: Number(opened.parameters),
-      size: Number(opened.size),
+      license: weightsOf(manifest)?.license ?? "",
       workers: size,
-    } as ModelInfo;
+    };
+    instances.onLost = (error) => onLost?.(error);
     return new Model(instances, info, (speed) => noteSpeed(host.notes, key, size, speed));
   } catch (error) {
     instances.close();
@@ -97,4 +124,27 @@ export async function loadWith(
   } finally {
     signal?.removeEventListener("abort", abort);
   }
+}
+
+function weightsOf(manifest: Manifest) {
+  return manifest.parts.find((part) => part.role === "weights");
+}
+
+function checkWorkers(workers: number): void {
+  if (!(Number.isInteger(workers) && workers >= 1 && workers <= 64)) {
+    throw new TrefoilError("invalid-option", `\`workers\` must be from 1 to 64, not ${workers}`);
+  }
+  if (workers > 1 && !canShareMemory()) {
+    throw new TrefoilError(
+      "missing-feature",
+      "Several workers take memory that they share, and this page is not isolated.",
+      "Serve the page with the headers COOP and COEP, open the site's own page a second time, or take one worker.",
+    );
+  }
+}
+
+/** Whether another number of workers may do what this one could not. */
+function isOfWorkers(error: unknown): boolean {
+  const codes = ["unsupported", "out-of-memory", "worker-lost", "invalid-argument", "other"];
+  return error instanceof TrefoilError && codes.includes(error.code);
 }
