@@ -131,7 +131,8 @@ pub(crate) fn write(measured: &Measured, rows: &[Row], rounds: u32) -> Result<()
          `cpu-relaxed`, epoch interruption on. llama.cpp is that of `llama-cpp-python` 0.3.36, \
          built for this processor, flash attention off; its \
          time to the first token leaves out the start of Python. Of servers, with all processors and \
-         their own defaults, the tokens of all answers are counted, 128 each. All values: [{name}]({name}).\n\n\
+         their own defaults, the tokens of all answers are counted, 128 each. All values: [{name}]({name}). \
+         [In the browser](web.md), beside wllama.\n\n\
          ![Speeds](smollm2-135m.svg)\n\n{}",
         machine.processor,
         machine.cores,
