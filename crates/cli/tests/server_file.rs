@@ -159,6 +159,36 @@ fn the_example_for_kubernetes_has_the_documented_flags() {
     assert!(words.windows(list.len()).any(|window| window == list), "{list:?}");
 }
 
+/// A registry that is killed when it is dropped.
+#[cfg(feature = "exhaustive")]
+struct Registry(std::process::Child);
+
+#[cfg(feature = "exhaustive")]
+impl Registry {
+    fn start(mut program: Command, address: &str) -> Self {
+        let quiet = program.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let registry = Registry(quiet.spawn().expect("starts"));
+        let listens = (0..300).any(|_| {
+            let listens = std::net::TcpStream::connect(address).is_ok();
+            if !listens {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+            listens
+        });
+        assert!(listens, "nobody listens at {address}");
+        registry
+    }
+}
+
+#[cfg(feature = "exhaustive")]
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// In `cargo xtask test --all`.
 #[cfg(feature = "exhaustive")]
 #[test]
@@ -180,7 +210,7 @@ fn wasmcloud_serves_the_same_file_from_a_registry() {
     place.write("registry.yml", settings.as_bytes());
     let mut program = Command::new(needed("TREFOIL_REGISTRY"));
     program.arg("serve").arg(place.path("registry.yml"));
-    let hub = Hosted::start(program, registry.clone());
+    let hub = Registry::start(program, &registry);
     let image = format!("{registry}/llm/tiny:1");
     run_with_input(wash(&["oci", "push", "--insecure", &image, "server.wasm"]), b"").succeeded();
     let pushed = place.path("pushed.wasm");
