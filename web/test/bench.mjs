@@ -58,91 +58,70 @@ async function rendererBytes(profile) {
   return bytes;
 }
 
-/** Loads and answers with our package. Runs in the page. */
-async function trefoil({ workers, prompts, answerTokens, endToken }) {
-  const { load } = await import("/package/browser.js");
+/**
+ * Loads a program and has it go on with texts. Runs in the page, with one of the programs below:
+ * that loads, and returns what is `used`, and `complete`, which goes on with a text, calls `heard` at
+ * each token, and returns the numbers of tokens.
+ */
+async function measure(program, asked) {
   const begin = performance.now();
-  const model = await load("/", { workers, settings: { "context-tokens": 2048 } });
+  const { used, complete } = await program(asked);
   const answer = async (prompt, maxTokens) => {
     const started = performance.now();
     const times = [];
-    const options = {
-      maxTokens,
-      temperature: 0,
-      logitBias: [[endToken, -100]],
-    };
+    const counts = await complete(prompt, maxTokens, () => times.push(performance.now()));
+    return { ...counts, first: times[0] - started, last: times.at(-1) - started };
+  };
+  const [first, ...others] = asked.prompts;
+  await answer(first, 1);
+  const firstToken = performance.now() - begin;
+  const answers = [];
+  for (const prompt of others) {
+    answers.push(await answer(prompt, asked.answerTokens));
+  }
+  return { firstToken, answers, used };
+}
+
+/** Our package. */
+async function trefoil({ workers, endToken }) {
+  const { load } = await import("/package/browser.js");
+  const model = await load("/", { workers, settings: { "context-tokens": 2048 } });
+  const complete = async (prompt, maxTokens, heard) => {
+    const options = { maxTokens, temperature: 0, logitBias: [[endToken, -100]] };
     const stream = model.generate(prompt, options);
     let tokens = 0;
     for await (const part of stream) {
       tokens += part.tokens.length;
-      times.push(performance.now());
+      heard();
     }
-    const { usage } = await stream.result;
-    return {
-      prompt: usage.promptTokens,
-      tokens,
-      first: times[0] - started,
-      last: times.at(-1) - started,
-    };
+    return { tokens, prompt: (await stream.result).usage.promptTokens };
   };
-  const first = await answer(prompts[0], 1);
-  const firstToken = performance.now() - begin;
-  const answers = [];
-  for (const prompt of prompts.slice(1)) {
-    answers.push(await answer(prompt, answerTokens));
-  }
-  return { firstToken, first, answers, used: `${model.info.engine}, ${model.info.workers}` };
+  return { complete, used: `${model.info.engine}, ${model.info.workers}` };
 }
 
-/** The same with wllama. */
-async function wllama({ workers, prompts, answerTokens, endToken, model }) {
+/** llama.cpp for browsers. */
+async function wllama({ workers, endToken, model }) {
   const { Wllama, LoggerWithoutDebug } = await import("/package/index.js");
-  const begin = performance.now();
-  const instance = new Wllama(
-    { default: "/package/wasm/wllama.wasm" },
-    { logger: LoggerWithoutDebug },
-  );
+  const files = { default: "/package/wasm/wllama.wasm" };
+  const instance = new Wllama(files, { logger: LoggerWithoutDebug });
   await instance.loadModelFromUrl(new URL(`/${model}`, location.href).href, {
     n_ctx: 2048,
     n_threads: workers,
     n_gpu_layers: 0,
   });
-  const answer = async (prompt, max_tokens) => {
-    const started = performance.now();
-    const times = [];
+  const complete = async (prompt, max_tokens, heard) => {
+    const logit_bias = [[endToken, false]];
+    const options = { prompt, max_tokens, temperature: 0, logit_bias, stream: true };
     let usage;
-    const stream = await instance.createCompletion({
-      prompt,
-      max_tokens,
-      temperature: 0,
-      logit_bias: [[endToken, false]],
-      stream: true,
-    });
-    for await (const chunk of stream) {
+    for await (const chunk of await instance.createCompletion(options)) {
       usage = chunk.usage ?? usage;
       if (chunk.choices.length > 0 && chunk.choices[0].finish_reason === null) {
-        times.push(performance.now());
+        heard();
       }
     }
-    return {
-      prompt: usage?.prompt_tokens,
-      tokens: usage?.completion_tokens,
-      first: times[0] - started,
-      last: times.at(-1) - started,
-    };
+    return { tokens: usage?.completion_tokens, prompt: usage?.prompt_tokens };
   };
-  const first = await answer(prompts[0], 1);
-  const firstToken = performance.now() - begin;
-  const answers = [];
-  for (const prompt of prompts.slice(1)) {
-    answers.push(await answer(prompt, answerTokens));
-  }
-  return {
-    firstToken,
-    first,
-    answers,
-    used: `${instance.isMultithread()}, ${instance.getNumThreads()}`,
-  };
+  return { complete, used: `${instance.isMultithread()}, ${instance.getNumThreads()}` };
 }
 
 /** Texts of some 128 tokens with different beginnings. */
@@ -186,7 +165,7 @@ const looks = (async () => {
 })();
 const model = basename(given.model ?? "");
 const asked = { workers, prompts: prompts(), answerTokens, endToken, model };
-const run = `(${isOurs ? trefoil : wllama})(${JSON.stringify(asked)})`;
+const run = `(${measure})(${isOurs ? trefoil : wllama}, ${JSON.stringify(asked)})`;
 const { firstToken, answers, used } = await page.evaluate(run);
 looking = false;
 await looks;

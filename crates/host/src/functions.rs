@@ -23,7 +23,11 @@ type Key = [u8; 32];
 
 /// The functions that are at hand while something is compiled.
 #[derive(Default)]
-pub(crate) struct Functions(Mutex<Known>);
+pub(crate) struct Functions {
+    known: Mutex<Known>,
+    /// Held while something is compiled. One after the other, because each takes all processors.
+    turn: Mutex<()>,
+}
 
 #[derive(Default)]
 struct Known {
@@ -46,7 +50,12 @@ impl fmt::Debug for Functions {
 
 impl Functions {
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else compiles: what is at hand belongs to one component at a time.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes those of a file to hand. Where there is none, or a damaged one, all is compiled.

@@ -132,12 +132,14 @@ impl Program {
             message: format!("{error:#}"),
         };
         let functions = runtime.functions();
+        let turn = functions.turn();
         let of_functions = cache.map(|cache| cache.functions(runtime.compatibility()));
         if let Some(path) = &of_functions {
             functions.load(path);
         }
         let compiled = runtime.engine().precompile_component(&bytes);
         let changed = functions.take();
+        drop(turn);
         let code = compiled.map_err(invalid)?;
         timings.compile = Some(start.elapsed());
         drop(bytes);

@@ -1,6 +1,7 @@
 //! What a folder holds, as JSON: the page and the npm package read it.
 
 use serde::{Deserialize, Serialize};
+use trefoil_compose::PartRecord;
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "trefoil.json";
@@ -79,18 +80,9 @@ pub struct Core {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Part {
-    /// The model's name.
-    pub name: String,
-    /// `weights`, `adapter`, `projector` or `draft`.
-    pub role: String,
-    /// For example `gguf`.
-    pub format: String,
-    /// Bytes.
-    pub size: u64,
-    /// Lower-case hexadecimal SHA-256 of the whole.
-    pub sha256: String,
-    /// SPDX identifier or the file's own words; empty where unknown.
-    pub license: String,
+    /// What is known about it.
+    #[serde(flatten)]
+    pub file: PartRecord,
     /// Stretches of the file, in order; none where the weights are inside the engine.
     pub pieces: Vec<Piece>,
 }

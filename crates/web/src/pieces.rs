@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 
 use sha2::{Digest, Sha256};
-use trefoil_compose::{OutputError, PartFile, Progress, ReadAt};
+use trefoil_compose::{OutputError, PartFile, PartRecord, Progress, ReadAt};
 
 use crate::folder::Folder;
 use crate::manifest::{Part, Piece};
@@ -43,7 +43,7 @@ pub(crate) fn write(
     done: &mut Done<'_>,
 ) -> Result<Part, WebError> {
     let said = file.part();
-    let mut part = without_pieces(file.part());
+    let mut part = without_pieces(said);
     let weights = folder.folder("weights")?;
     let mut whole = Sha256::new();
     let mut buffer = vec![0; usize::try_from(BUFFER_BYTES).unwrap_or(usize::MAX)];
@@ -79,17 +79,8 @@ pub(crate) fn write(
 }
 
 /// What the manifest says about a file that is inside an engine.
-pub(crate) fn without_pieces(part: &trefoil_compose::PartRecord) -> Part {
-    let part = part.clone();
-    Part {
-        name: part.name,
-        role: part.role,
-        format: part.format,
-        size: part.size,
-        sha256: part.sha256,
-        license: part.license,
-        pieces: Vec::new(),
-    }
+pub(crate) fn without_pieces(file: &PartRecord) -> Part {
+    Part { file: file.clone(), pieces: Vec::new() }
 }
 
 /// The digest in lower-case hexadecimal.

@@ -1,4 +1,5 @@
 // Messages between the thread that uses a model and its workers, one for each instance.
+import type { GenerateOptions } from "../api.ts";
 import type {
   EngineModelInfo,
   FinishReason,
@@ -11,22 +12,27 @@ import type {
 import type { ErrorData } from "./errors.ts";
 import type { EngineEntry, Manifest } from "./manifest.ts";
 
+/** Options that go to the engine as users give them. */
+type PlainOptions = Pick<
+  GenerateOptions,
+  | "maxTokens"
+  | "temperature"
+  | "topK"
+  | "topP"
+  | "minP"
+  | "repetitionPenalty"
+  | "presencePenalty"
+  | "frequencyPenalty"
+  | "logitBias"
+  | "logProbabilities"
+  | "choices"
+>;
+
 /** What a request asks for, ready for the engine. */
-export interface GenerationRequest {
+export interface GenerationRequest extends PlainOptions {
   prompt: Prompt;
-  maxTokens?: number;
-  temperature?: number;
-  topK?: number;
-  topP?: number;
-  minP?: number;
-  repetitionPenalty?: number;
-  presencePenalty?: number;
-  frequencyPenalty?: number;
   seed?: bigint;
   stop?: string[];
-  logitBias?: [number, number][];
-  logProbabilities?: number;
-  choices?: number;
   format?: ResponseFormat;
   toolChoice?: ToolChoice;
   settings: Setting[];
