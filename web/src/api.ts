@@ -2,10 +2,11 @@
 
 import type { FinishReason, Usage } from "./runtime/engine.ts";
 import type { TrefoilError } from "./runtime/errors.ts";
+import type { Exchange } from "./runtime/exchange.ts";
 import type { LogProbability, Timing } from "./runtime/protocol.ts";
 
 export type { TokenLogProbability } from "./runtime/protocol.ts";
-export type { FinishReason, LogProbability, Timing, Usage };
+export type { Exchange, FinishReason, LogProbability, Timing, Usage };
 
 /** Values of settings; the keys are in Trefoil's `docs/settings.md`. */
 export type Settings = Record<string, boolean | number | string | string[]>;
@@ -25,9 +26,14 @@ export interface LoadOptions {
   engine?: string;
   /**
    * Instances that compute together, each in a worker of its own. By default as many as were the
-   * fastest so far; more than one takes `SharedArrayBuffer`.
+   * fastest so far.
    */
   workers?: number;
+  /**
+   * By what several workers exchange what they computed: `memory` that they share, which takes an
+   * isolated page, or else `messages`, which take JavaScript Promise Integration and more time.
+   */
+  exchange?: Exchange;
   /** Which model, where there are several. */
   model?: string;
   /** Settings for the engine, for example `{"context-tokens": 2048}`. */
@@ -151,6 +157,14 @@ export interface Results extends Result {
   timing: Timing;
 }
 
+/** How well a document goes with a query. */
+export interface Ranked {
+  /** The document's place in the list that was given. */
+  index: number;
+  /** The higher, the better, with no bounds; scores of one query can be compared. */
+  score: number;
+}
+
 /** What is known about a model that is loaded. */
 export interface ModelInfo {
   name: string;
@@ -180,4 +194,6 @@ export interface ModelInfo {
   hasChatTemplate: boolean;
   /** Instances that compute together. */
   workers: number;
+  /** By what they exchange; there only if they are several. */
+  exchange?: Exchange;
 }

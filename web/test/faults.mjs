@@ -143,32 +143,24 @@ const cases = {
     check(await endsWell(page), "after loading again, it answers");
   },
 
+  // The first visit is not isolated: workers exchange messages.
   "one-of-two-workers-killed": async (world) => {
-    await keepWorkers(world.context);
-    let page = await openPage(world.context, world.server.url);
+    await losesOneOfTwo(world, "messages");
+  },
+
+  "one-of-two-workers-killed-sharing-memory": async (world) => {
+    const page = await openPage(world.context, world.server.url);
     await modelReady(page);
     await page.close();
-    page = await openPage(world.context, `${world.server.url}?workers=2`);
-    await page.locator(".figures", { hasText: "2 workers" }).waitFor();
-    await say(page, "Tell me a long story about the sea.");
-    await page.locator(".answered").waitFor();
-    await page.evaluate(() => globalThis.madeWorkers.at(-1).terminate());
-    await page.locator(".card.failed", { hasText: /Worker 1 of 2 of the model ended/ }).waitFor();
-    check(true, "the loss of one of two workers ends the answer with an error that names it");
-    await page.getByRole("button", { name: "Load the model again" }).click();
-    await page.locator(".figures", { hasText: "2 workers" }).waitFor();
-    await setShort(page);
-    await say(page, "Hello");
-    check(await endsWell(page), "after loading again, it answers");
+    await losesOneOfTwo(world, "sharing memory");
   },
 
   "out-of-memory": async (world) => {
-    const page = await openPage(world.context, world.server.url);
-    await page.locator(".card.failed", { hasText: /[Mm]emory does not suffice/ }).waitFor();
-    await shot(page, "out-of-memory");
-    const text = await page.locator(".card.failed").innerText();
-    check(/smaller/.test(text), `what to do about memory is said: ${text.replace(/\n/g, " ")}`);
-    await nothingCorrupt(page);
+    await runsOutOfMemory(world, "");
+  },
+
+  "out-of-memory-of-two-workers": async (world) => {
+    await runsOutOfMemory(world, "?workers=2");
   },
 
   "missing-feature": async (world) => {
@@ -204,6 +196,7 @@ const cases = {
 
 const browserOptions = {
   "out-of-memory": { flags: ["--js-flags=--wasm-max-mem-pages=1200"] },
+  "out-of-memory-of-two-workers": { flags: ["--js-flags=--wasm-max-mem-pages=600"] },
   "no-encryption": { flags: ["--host-resolver-rules=MAP insecure.test 127.0.0.1"] },
 };
 
@@ -248,6 +241,36 @@ async function failsAndGoesOn({ server, context, name }, message) {
   await modelReady(page);
   await say(page, "Hello");
   check(await endsWell(page), `${name}: once the server is well, it answers`);
+}
+
+async function runsOutOfMemory({ server, context, name }, query) {
+  const page = await openPage(context, server.url + query);
+  await page.locator(".card.failed", { hasText: /[Mm]emory does not suffice/ }).waitFor();
+  await shot(page, name);
+  const text = await page.locator(".card.failed").innerText();
+  check(/smaller/.test(text), `what to do about memory is said: ${text.replace(/\n/g, " ")}`);
+  check(page.problems.length === 0, `nothing else is reported ${page.problems}`);
+  await nothingCorrupt(page);
+}
+
+/** One of two workers ends without a word. */
+async function losesOneOfTwo({ server, context }, exchange) {
+  await keepWorkers(context);
+  const page = await openPage(context, `${server.url}?workers=2`);
+  await page.locator(".figures", { hasText: "2 workers" }).waitFor();
+  await page.getByRole("button", { name: "Model", exact: true }).click();
+  await page.locator("dialog", { hasText: exchange }).waitFor();
+  await page.keyboard.press("Escape");
+  await say(page, "Tell me a long story about the sea.");
+  await page.locator(".answered").waitFor();
+  await page.evaluate(() => globalThis.madeWorkers.at(-1).terminate());
+  await page.locator(".card.failed", { hasText: /Worker 1 of 2 of the model ended/ }).waitFor();
+  check(true, "the loss of one of two workers ends the answer with an error that names it");
+  await page.getByRole("button", { name: "Load the model again" }).click();
+  await page.locator(".figures", { hasText: "2 workers" }).waitFor();
+  await setShort(page);
+  await say(page, "Hello");
+  check(await endsWell(page), "after loading again, it answers");
 }
 
 /** All that is stored has the size and the checksum of its name. */

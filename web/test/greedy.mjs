@@ -1,7 +1,7 @@
 // Greedy tokens of the engine `cpu` equal the ones that are given: bit-reproducible everywhere.
 //
 //   node greedy.mjs --site FOLDER --package FOLDER --prompt TEXT --tokens 1,2,3 \
-//     --where node|chromium [--workers N] [--engine NAME]
+//     --where node|chromium [--workers N] [--exchange memory|messages] [--engine NAME]
 import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -13,21 +13,22 @@ const expected = given.tokens.split(",").map(Number);
 const question = {
   engine: given.engine ?? "cpu",
   workers: Number(given.workers ?? 1),
+  exchange: given.exchange,
   prompt: given.prompt,
   count: expected.length,
 };
 
 /** Runs in Node or in a page; `load` is the package's. */
-async function tokensOf(load, source, { engine, workers, prompt, count }) {
-  const model = await load(source, { engine, workers });
+async function tokensOf(load, source, { engine, workers, exchange, prompt, count }) {
+  const model = await load(source, { engine, workers, exchange });
   const answer = model.chat([{ role: "user", content: prompt }], {
     maxTokens: count,
     temperature: 0,
   });
-  const { tokens, text } = await answer.result;
+  const { tokens, text, timing } = await answer.result;
   const again = await model.detokenize(tokens);
   model.close();
-  return { tokens, text, again, workers: model.info.workers, engine: model.info.engine };
+  return { tokens, text, again, timing, ...model.info };
 }
 
 const found = given.where === "node" ? await inNode() : await inChromium();
@@ -35,6 +36,7 @@ console.log(JSON.stringify(found));
 check(found.tokens.join() === expected.join(), `${given.where}: the tokens are the expected ones`);
 check(found.again === found.text, "the tokens make the text");
 check(found.workers === question.workers, `${question.workers} workers computed them`);
+check(found.exchange === question.exchange, `exchanging by ${found.exchange ?? "nothing"}`);
 
 async function inNode() {
   const { load } = await import(pathToFileURL(join(given.package, "node.js")).href);
@@ -48,7 +50,7 @@ async function inChromium() {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
   };
-  const shared = question.workers > 1 ? isolation : {};
+  const shared = question.exchange === "memory" ? isolation : {};
   server.faults = (path) => {
     if (path === "/own.html") {
       return (_, response) => {

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::page::script;
 use support::{Place, needed, run_with_input, smollm2};
+use trefoil_fixtures::golden;
 
 /// Two cores are shared by a browser, its workers and this machine: one test at a time, or pages would
 /// be slow for no fault of theirs.
@@ -41,12 +42,24 @@ const PROMPT: &str = "Name three colours and say what each reminds you of.";
 /// Tokens that are compared.
 const TOKENS: &str = if cfg!(feature = "exhaustive") { "64" } else { "16" };
 
-/// What computes them, in how many workers.
-const RUNTIMES: &[(&str, &str)] = if cfg!(feature = "exhaustive") {
-    &[("node", "1"), ("node", "2"), ("node", "3"), ("chromium", "1"), ("chromium", "2")]
+/// What computes them, in how many workers, and by what these exchange.
+type Runtime = (&'static str, &'static str, Option<&'static str>);
+
+const RUNTIMES: &[Runtime] = if cfg!(feature = "exhaustive") {
+    &[
+        ("node", "1", None),
+        ("node", "2", MEMORY),
+        ("node", "3", MEMORY),
+        ("chromium", "1", None),
+        ("chromium", "2", MEMORY),
+        ("chromium", "2", MESSAGES),
+        ("chromium", "3", MESSAGES),
+    ]
 } else {
-    &[("node", "1"), ("chromium", "2")]
+    &[("node", "1", None), ("chromium", "2", MEMORY), ("chromium", "2", MESSAGES)]
 };
+const MEMORY: Option<&str> = Some("memory");
+const MESSAGES: Option<&str> = Some("messages");
 
 /// The engine `cpu` gives the same bits everywhere: so greedy choices are the same, whatever runs
 /// it, in how many workers.
@@ -60,19 +73,21 @@ fn tokens_in_chromium_and_node_are_those_of_trefoil() {
 #[test]
 fn so_they_are_with_the_weights_inside_the_engine() {
     let place = place_with(&["--weights", "inside"]);
-    same_tokens(&place, &[("node", "2"), ("chromium", "1")]);
+    let runtimes = [("node", "2", MEMORY), ("chromium", "1", None), ("chromium", "2", MESSAGES)];
+    same_tokens(&place, &runtimes);
     passes(script("chat.mjs"), &place);
 }
 
-fn same_tokens(place: &Place, runtimes: &[(&str, &str)]) {
+fn same_tokens(place: &Place, runtimes: &[Runtime]) {
     let flags = ["--engine", "cpu", "--temperature", "0", "-n", TOKENS, "--json", "-p", PROMPT];
     let answer = place.run(&[&["generate", &smollm2()], &flags[..]].concat()).json();
     let ids = answer["ids"].as_array().expect("a list").iter().map(Value::to_string);
     let ids = ids.collect::<Vec<_>>().join(",");
-    for (runtime, workers) in runtimes {
+    for (runtime, workers, exchange) in runtimes {
         let mut command = script("greedy.mjs");
         command.arg("--package").arg(PathBuf::from(needed("TREFOIL_NPM_PACKAGE")));
         command.args(["--where", runtime, "--workers", workers, "--engine", "cpu"]);
+        command.args(exchange.iter().flat_map(|name| ["--exchange", name]));
         passes(with(command, &["--prompt", PROMPT, "--tokens", &ids]), place);
     }
 }
@@ -105,6 +120,25 @@ fn every_call_of_the_package_works_in_node() {
     let mut command = script("package.mjs");
     command.arg("--package").arg(needed("TREFOIL_NPM_PACKAGE"));
     passes(command, &place());
+}
+
+#[test]
+fn the_package_ranks_documents_as_trefoil_does() {
+    let place = Place::new();
+    let model = golden::ranking().swap_remove(0);
+    place.write("rank.gguf", &model.file);
+    place.run(&["web", "rank.gguf", "-o", "site", "--engine", "cpu"]).succeeded();
+    let documents = ["one", "two words", "3"];
+    let mut run = vec!["rerank", "rank.gguf", "--engine", "cpu", "--json", "-Q", "what?"];
+    documents.iter().for_each(|document| run.extend(["-d", document]));
+    let results = place.run(&run).json()["results"].take();
+    let results = results.as_array().expect("a list").iter();
+    let expected: Vec<_> =
+        results.map(|it| json!({ "index": it["index"], "score": it["score"] })).collect();
+    let mut command = script("rerank.mjs");
+    command.arg("--package").arg(needed("TREFOIL_NPM_PACKAGE"));
+    command.args(["--query", "what?", "--documents", &json!(documents).to_string()]);
+    passes(with(command, &["--expected", &json!(expected).to_string()]), &place);
 }
 
 /// The text of an example of `docs/web.md`.

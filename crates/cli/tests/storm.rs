@@ -12,6 +12,8 @@ use support::Place;
 use support::served::Served;
 
 const CLIENTS: usize = 64;
+/// Ways in which clients behave: as many of them in each.
+const BEHAVIOURS: usize = 8;
 /// Requests that may wait; with the places of the model fewer than there are clients.
 const QUEUE: usize = 40;
 const CONTEXT_TOKENS: &str = "256";
@@ -131,10 +133,16 @@ fn is_refused(served: &Served, body: &str, code: Option<&str>, tally: &Tally) {
     one_more(&tally.faulty);
 }
 
+/// Sends 10 MB for a context of hundreds of tokens.
+fn send_too_large(served: &Served, tally: &Tally) {
+    let large = question(&"many words ".repeat(950_000)).to_string();
+    is_refused(served, &large, Some("context_length_exceeded"), tally);
+}
+
 /// What client number `client` does the `turn`th time.
 fn behave(served: &Served, client: usize, turn: usize, expected: &[String], tally: &Tally) {
     let number = (client + turn) % QUESTIONS.len();
-    match client % 8 {
+    match client % BEHAVIOURS {
         0 => {
             // Reads a little and goes.
             let mut answer = post(served, &question(QUESTIONS[number]).to_string());
@@ -162,10 +170,7 @@ fn behave(served: &Served, client: usize, turn: usize, expected: &[String], tall
             }
         }
         2 => match turn % 3 {
-            0 => {
-                let large = question(&"many words ".repeat(950_000)).to_string();
-                is_refused(served, &large, Some("context_length_exceeded"), tally);
-            }
+            0 => send_too_large(served, tally),
             1 => is_refused(served, "{\"messages\": [", None, tally),
             _ => {
                 let long = question(&"word ".repeat(600)).to_string();
@@ -215,8 +220,14 @@ fn storm(model: &str, time: Duration) {
         });
         served.until_idle("m");
     };
-    // Each client has done each of its things, at once with others: what the server holds then, it
-    // may keep for the next time.
+    // Each client has done each of its things, at once with others, and all large bodies have come
+    // together, none of them refused: what the server holds then, it may keep for the next time.
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS / BEHAVIOURS {
+            scope.spawn(|| send_too_large(&served, &tally));
+        }
+    });
+    assert_eq!(tally.faulty.load(Ordering::Relaxed), CLIENTS / BEHAVIOURS);
     all(3, time / 3);
     #[cfg(target_os = "linux")]
     let before = resident_bytes(&served);

@@ -73,8 +73,13 @@ fn a_site_has_the_page_both_engines_and_the_weights_in_pieces() {
         assert_eq!((&engine["name"], &engine["requires"]), (&json!(name), &requires));
         assert_eq!(engine["weights"], "outside");
         let module = site.join(engine["module"].as_str().expect("a path"));
-        let text = fs::read_to_string(&module).expect("a module");
-        assert!(text.contains("export function instantiate("));
+        let suspending = site.join(engine["suspending"].as_str().expect("a path"));
+        assert_eq!(module.parent(), suspending.parent());
+        for (file, promises) in [(&module, false), (&suspending, true)] {
+            let text = fs::read_to_string(file).expect("a module");
+            assert!(text.contains("export function instantiate("));
+            assert_eq!(text.contains("= async function open("), promises, "{}", file.display());
+        }
         check_cores(module.parent().expect("a folder"), &engine["cores"]);
     }
     assert_eq!(engines.len(), 2);

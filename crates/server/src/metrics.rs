@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     step_seconds: Family<ModelLabels, Histogram>,
     load_seconds: Family<ModelLabels, Histogram>,
     first_token_seconds: Family<ModelLabels, Histogram>,
+    /// Memory that large bodies of requests take.
+    pub(crate) large_body_bytes: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -82,6 +84,7 @@ impl Metrics {
             step_seconds: Family::new_with_constructor(seconds),
             load_seconds: Family::new_with_constructor(seconds),
             first_token_seconds: Family::new_with_constructor(seconds),
+            large_body_bytes: Gauge::default(),
             registry: Registry::default(),
         };
         let m = &metrics;
@@ -105,6 +108,8 @@ impl Metrics {
         registry.register("load_seconds", "Time to load the model", m.load_seconds.clone());
         let help = "Time from a request's arrival to its first token";
         registry.register("first_token_seconds", help, m.first_token_seconds.clone());
+        let help = "Memory set aside for bodies of requests, beyond 1 MiB for each";
+        registry.register("large_body_bytes", help, m.large_body_bytes.clone());
         Metrics { registry, ..metrics }
     }
 

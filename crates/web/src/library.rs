@@ -29,13 +29,13 @@ pub fn write_library(
     out: &Path,
     progress: &mut dyn Progress,
 ) -> Result<LibraryManifest, WebError> {
-    let form = Form { name: library.name, types: true, multi_memory: true };
+    let form = Form { name: library.name, types: true, multi_memory: true, suspending: &[] };
     let transpiled = transpile(library.component, form)?;
     let folder = Folder::create(out)?;
     let written = transpiled.write(folder.path(), progress)?;
     let manifest = LibraryManifest {
         trefoil: VERSION,
-        module: format!("{}.js", library.name),
+        module: form.module(),
         requires: transpiled.requires(),
         cores: written.cores,
         imports: transpiled.imports.clone(),

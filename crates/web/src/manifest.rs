@@ -35,6 +35,9 @@ pub struct Engine {
     pub requires: Vec<Feature>,
     /// The ES module, which exports `instantiate`.
     pub module: String,
+    /// The same over the same core modules, for workers that share no memory: what waits for other
+    /// instances returns promises, by JavaScript Promise Integration.
+    pub suspending: String,
     /// The core modules, beside the ES module.
     pub cores: Vec<Core>,
     /// Where the weights are.

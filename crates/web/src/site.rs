@@ -16,6 +16,15 @@ use crate::{WebError, cannot_write};
 const PROVIDED: &[&str] = &["trefoil:llm/collective", "trefoil:llm/types"];
 /// What it provides in addition where the weights are outside.
 const MODEL: &str = "trefoil:llm/model";
+/// What an engine computes together with other instances, and so may have to wait for.
+const WAITING: &[&str] = &[
+    "trefoil:llm/inference#[static]model.open",
+    "trefoil:llm/inference#[method]model.embed",
+    "trefoil:llm/inference#[method]model.relevance",
+    "trefoil:llm/inference#[method]generation.next",
+    "trefoil:llm/inference#advance",
+    "trefoil:llm/worker#serve",
+];
 /// Digits of the digest in the name of an engine's folder.
 const FOLDER_DIGITS: usize = 16;
 
@@ -72,8 +81,7 @@ pub fn write_site(
     // Transpiling is not to be interrupted, so that it comes before there is a folder to remove.
     let transpiled = site.engines.iter().map(|engine| {
         check_imports(&engine.composition, place)?;
-        let multi_memory = place == Place::Inside;
-        transpile(&engine.composition, Form { name: "engine", types: false, multi_memory })
+        transpile(&engine.composition, engine_form(place))
     });
     let transpiled: Vec<_> = transpiled.collect::<Result<_, WebError>>()?;
     let files = match site.weights {
@@ -114,6 +122,12 @@ pub fn write_site(
     Ok(manifest)
 }
 
+/// How engines are transpiled.
+fn engine_form(weights: Place) -> Form<'static> {
+    let multi_memory = weights == Place::Inside;
+    Form { name: "engine", types: false, multi_memory, suspending: WAITING }
+}
+
 /// As people read it. Texts and numbers only: nothing that JSON could refuse.
 pub(crate) fn json(manifest: &impl serde::Serialize) -> Vec<u8> {
     let mut json = serde_json::to_vec_pretty(manifest).unwrap_or_default();
@@ -150,7 +164,8 @@ fn write_engine(
     Ok(Engine {
         name: name.to_owned(),
         requires: transpiled.requires(),
-        module: format!("{final_name}/engine.js"),
+        module: format!("{final_name}/{}", engine_form(weights).module()),
+        suspending: format!("{final_name}/{}", engine_form(weights).suspending_module()),
         cores: written.cores,
         weights,
     })

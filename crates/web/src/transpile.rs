@@ -4,7 +4,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use js_component_bindgen::{InstantiationMode, TranspileOpts};
+use js_component_bindgen::{AsyncMode, InstantiationMode, TranspileOpts};
 use sha2::{Digest, Sha256};
 use trefoil_compose::{Outline, Progress};
 
@@ -23,6 +23,21 @@ pub(crate) struct Form<'a> {
     /// Whether copies between components may use several memories. Without, JavaScript does them,
     /// number by number: that is for components that exchange little.
     pub(crate) multi_memory: bool,
+    /// Exports, with their interfaces, that can be suspended by an import in a second ES module over
+    /// the same core modules.
+    pub(crate) suspending: &'a [&'a str],
+}
+
+impl Form<'_> {
+    /// The file of the ES module.
+    pub(crate) fn module(&self) -> String {
+        format!("{}.js", self.name)
+    }
+
+    /// The file of the second one.
+    pub(crate) fn suspending_module(&self) -> String {
+        format!("{}.suspending.js", self.name)
+    }
 }
 
 /// What the transpiler made of a component without its bulk.
@@ -39,11 +54,16 @@ pub(crate) struct Transpiled {
 /// Transpiles a component. Holds its code in memory, not its bulk.
 pub(crate) fn transpile(path: &Path, form: Form<'_>) -> Result<Transpiled, WebError> {
     let outline = Outline::read(path)?;
-    let options = || {
+    let options = |suspending: &[&str]| {
+        let mode = (!suspending.is_empty()).then(|| AsyncMode::JavaScriptPromiseIntegration {
+            imports: Vec::new(),
+            exports: suspending.iter().map(ToString::to_string).collect(),
+        });
         TranspileOpts::builder()
             .name(form.name.to_owned())
             .no_typescript(!form.types)
             .instantiation_mode(InstantiationMode::Async)
+            .maybe_async_mode(mode)
             .base64_cutoff(0)
             .tla_compat(false)
             .nodejs_compat_disabled(true)
@@ -55,14 +75,42 @@ pub(crate) fn transpile(path: &Path, form: Form<'_>) -> Result<Transpiled, WebEr
     let fail = |cause: String| WebError::Transpile { path: path.into(), cause };
     // It has panics for what it does not know, which a user's component may use; they must not end
     // the program.
-    let attempt = || js_component_bindgen::transpile(outline.bytes(), options());
-    let transpiled = catch_unwind(AssertUnwindSafe(attempt))
-        .map_err(|_| fail("it uses something that the transpiler does not know yet".into()))?
-        .map_err(|error| fail(format!("{error:#}")))?;
+    let attempt = |suspending: &[&str]| {
+        let attempt = || js_component_bindgen::transpile(outline.bytes(), options(suspending));
+        catch_unwind(AssertUnwindSafe(attempt))
+            .map_err(|_| fail("it uses something that the transpiler does not know yet".into()))?
+            .map_err(|error| fail(format!("{error:#}")))
+    };
+    let transpiled = attempt(&[])?;
     let is_core = |(name, _): &(String, Vec<u8>)| name.ends_with(".wasm");
-    let (cores, texts) = transpiled.files.into_iter().partition(is_core);
+    let (cores, mut texts): (Vec<_>, Vec<_>) = transpiled.files.into_iter().partition(is_core);
+    if !form.suspending.is_empty() {
+        let (same, other): (Vec<_>, Vec<_>) =
+            attempt(form.suspending)?.files.into_iter().partition(is_core);
+        if same != cores {
+            return Err(fail("its core modules depend on what may be suspended".into()));
+        }
+        let module = other.into_iter().find(|(name, _)| *name == form.module());
+        let text = module.and_then(|(_, text)| with_async_statics(text, form.suspending));
+        let text = text.ok_or_else(|| fail("a static function was not found".into()))?;
+        texts.push((form.suspending_module(), text));
+    }
     let exports = transpiled.exports.into_iter().map(|(name, _)| name).collect();
     Ok(Transpiled { outline, texts, cores, imports: transpiled.imports, exports })
+}
+
+/// Adds the `async` that the transpiler (2.11) forgets before static functions with an `await`.
+fn with_async_statics(module: Vec<u8>, suspending: &[&str]) -> Option<Vec<u8>> {
+    let mut text = String::from_utf8(module).ok()?;
+    let statics = suspending.iter().filter(|name| name.contains("#[static]"));
+    for (_, name) in statics.filter_map(|name| name.rsplit_once('.')) {
+        let begin = format!("= function {name}(");
+        if text.matches(&begin).count() != 1 {
+            return None;
+        }
+        text = text.replace(&begin, &format!("= async function {name}("));
+    }
+    Some(text.into_bytes())
 }
 
 impl Transpiled {

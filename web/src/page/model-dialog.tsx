@@ -1,4 +1,5 @@
-import { canShareMemory, has } from "../runtime/features.ts";
+import type { ModelInfo } from "../api.ts";
+import { exchangesHere, has } from "../runtime/features.ts";
 import { closeDialog, Dialog } from "./dialogs.tsx";
 import { load, manifest, memoryBytes, model, speed } from "./model.ts";
 import { bytes, parameters, perSecond } from "./numbers.ts";
@@ -15,7 +16,7 @@ export function ModelDialog() {
     ["License", info?.license],
     ["Context", info && `${info.contextTokens.toLocaleString()} tokens`],
     ["Engine", info?.engine],
-    ["Workers", info && workersText(info.workers)],
+    ["Workers", info && workersText(info)],
     ["Memory", memoryBytes.value > 0 ? bytes(memoryBytes.value) : undefined],
     ["Speed", speed.value && perSecond(speed.value)].map((v) => v || undefined) as [string, string],
   ];
@@ -78,9 +79,10 @@ export function ModelDialog() {
             }
           />
         </label>
-        {!canShareMemory() && (
+        {exchangesHere()[0] !== "memory" && (
           <p class="note">
-            Several workers take memory that they share. Browsers allow it from the second visit on.
+            Several workers are fast with memory that they share. Browsers allow it from the second
+            visit on.
           </p>
         )}
       </fieldset>
@@ -109,11 +111,18 @@ export function ModelDialog() {
   );
 }
 
-function workersText(count: number): string {
-  return canShareMemory() ? `${count}, sharing memory` : `${count}, this page shares no memory`;
+function workersText({ workers, exchange }: ModelInfo): string {
+  switch (exchange) {
+    case "memory":
+      return `${workers}, sharing memory`;
+    case "messages":
+      return `${workers}, exchanging messages`;
+    default:
+      return `${workers}`;
+  }
 }
 
 function workerCounts(): number[] {
-  const most = canShareMemory() ? (navigator.hardwareConcurrency ?? 1) : 1;
+  const most = exchangesHere().length > 0 ? (navigator.hardwareConcurrency ?? 1) : 1;
   return Array.from({ length: Math.min(most, 16) }, (_, index) => index + 1);
 }

@@ -121,7 +121,7 @@ async function forgetOld(): Promise<void> {
   const needed = new Set([index, manifestUrl, ...assets]);
   for (const engine of manifest?.engines ?? []) {
     const module = new URL(engine.module, base).href;
-    needed.add(module);
+    needed.add(module).add(new URL(engine.suspending, base).href);
     for (const core of engine.cores) {
       needed.add(new URL(core.file, module).href);
     }

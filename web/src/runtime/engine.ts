@@ -98,6 +98,9 @@ export type EngineEvent =
   | { tag: "done"; val: { choice: number; reason: FinishReason; usage: Usage } }
   | { tag: "idle"; val: number };
 
+/** What an engine returns at once, or, if it can be suspended, promises. */
+export type Eventual<T> = T | Promise<T>;
+
 /** Resources are dropped through a symbol, which the transpiler makes where it is not built in. */
 const dispose: unique symbol = (Symbol.dispose ?? Symbol.for("dispose")) as never;
 
@@ -106,7 +109,7 @@ interface Resource {
 }
 
 export interface Generation extends Resource {
-  next(): EngineEvent;
+  next(): Eventual<EngineEvent>;
 }
 
 export interface Request extends Resource {
@@ -133,7 +136,8 @@ export interface EngineModel extends Resource {
   tokenize(text: Uint8Array, options: { addSpecial: boolean; parseSpecial: boolean }): Uint32Array;
   detokenize(tokens: Uint32Array, special: boolean): Uint8Array;
   renderChat(conversation: Conversation): string;
-  embed(tokens: Uint32Array): Float32Array;
+  embed(tokens: Uint32Array): Eventual<Float32Array>;
+  relevance(query: Uint8Array, document: Uint8Array): Eventual<{ score: number; tokens: number }>;
   request(prompt: Prompt): Request;
 }
 
@@ -141,14 +145,14 @@ export type Step = { tag: "ok"; val: EngineEvent } | { tag: "err"; val: { tag: s
 
 export interface Inference {
   configure(settings: Setting[]): void;
-  advance(generations: Generation[]): Step[];
-  Model: { open(name: string | undefined): EngineModel };
+  advance(generations: Generation[]): Eventual<Step[]>;
+  Model: { open(name: string | undefined): Eventual<EngineModel> };
   Request: { start(request: Request): Generation };
 }
 
 interface Root {
   inference: Inference;
-  worker: { serve(): void };
+  worker: { serve(): Eventual<void> };
 }
 
 /** The transpiled module of an engine. */

@@ -13,15 +13,13 @@ const spins = 20_000;
 /** Sleeping ranks look for a failure that nobody could announce at least so often. */
 const sleepMs = 1000;
 
+/** By what instances exchange. */
+export type Exchange = "memory" | "messages";
+
 /** Why an exchange ended in an error. */
 export class ExchangeError extends Error {}
 
-/** Makes the memory that the instances of a model share. */
-export function shareMemory(size: number): SharedArrayBuffer {
-  return new SharedArrayBuffer(controlBytes(size) + size * 2 * roundBytes);
-}
-
-/** Makes every exchange fail from now on: `rank` is lost. Any thread may call it. */
+/** Makes every exchange through this memory fail from now on: `rank` is lost. */
 export function failExchanges(shared: SharedArrayBuffer, size: number, rank: number): void {
   const control = new Int32Array(shared, 0, controlBytes(size) / 4);
   // The first failure is the cause; those that follow from it say nothing new.
@@ -44,16 +42,65 @@ export type Part = () => Uint8Array;
 /** Gives a place to write the result to; called once for each exchange. */
 export type Allocate = (bytes: number) => Uint8Array;
 
-/** Exchange between the instances of a model: the contract's `collective`. */
+/** What instances do together. */
+export type Operation = "allGather" | "gather" | "broadcast";
+
+/**
+ * Exchange between the instances of a model: the contract's `collective`. An operation that is
+ * `suspended` returns a promise; the others have ended when they return.
+ */
 export interface Collective {
   readonly rank: number;
   readonly size: number;
+  readonly suspended: readonly Operation[];
   /** The lists of all ranks, one behind the other. */
-  allGather(part: Part, allocate: Allocate): void;
+  allGather(part: Part, allocate: Allocate): Promise<void> | void;
   /** The same at rank 0; an empty list elsewhere. */
-  gather(part: Part, allocate: Allocate): void;
+  gather(part: Part, allocate: Allocate): Promise<void> | void;
   /** What rank 0 passes. */
-  broadcast(part: Part, allocate: Allocate): void;
+  broadcast(part: Part, allocate: Allocate): Promise<void> | void;
+  /** This instance is lost: whoever waits for it in this operation is told. */
+  fail(): void;
+}
+
+/** How an instance reaches the others. */
+export type Link =
+  | { kind: "none" }
+  | { kind: "memory"; shared: SharedArrayBuffer }
+  /** A port to every other instance, in the order of their ranks. */
+  | { kind: "messages"; ports: MessagePort[] };
+
+/** Links all instances of a model. */
+export function makeLinks(size: number, kind: Exchange | undefined): Link[] {
+  if (size === 1 || kind === undefined) {
+    return [{ kind: "none" }];
+  }
+  const ranks = Array.from({ length: size }, (_, rank) => rank);
+  if (kind === "memory") {
+    const shared = new SharedArrayBuffer(controlBytes(size) + size * 2 * roundBytes);
+    return ranks.map(() => ({ kind: "memory", shared }));
+  }
+  const ports: MessagePort[][] = ranks.map(() => []);
+  for (const rank of ranks) {
+    for (const lower of ranks.slice(0, rank)) {
+      const { port1, port2 } = new MessageChannel();
+      ports[lower]?.push(port1);
+      ports[rank]?.push(port2);
+    }
+  }
+  return ports.map((ports) => ({ kind: "messages", ports }));
+}
+
+/** The collective of one rank. */
+export function connect(link: Link, rank: number, size: number): Collective {
+  switch (link.kind) {
+    case "none":
+      return solo;
+    case "memory":
+      return new SharedExchange(link.shared, rank, size);
+    case "messages":
+      return new MessageExchange(link.ports, rank);
+  }
 }
 
 const give = (part: Part, allocate: Allocate) => {
@@ -61,12 +108,14 @@ const give = (part: Part, allocate: Allocate) => {
 };
 
 /** The collective of one instance. */
-export const solo: Collective = {
+const solo: Collective = {
   rank: 0,
   size: 1,
+  suspended: [],
   allGather: give,
   gather: give,
   broadcast: give,
+  fail: () => {},
 };
 
 /**
@@ -76,9 +125,11 @@ export const solo: Collective = {
  * round; it may write over a buffer once all ranks have announced the round in between, because
  * they have then read what was in it.
  */
-export class SharedExchange implements Collective {
+class SharedExchange implements Collective {
   readonly rank: number;
   readonly size: number;
+  readonly suspended = [];
+  readonly #shared: SharedArrayBuffer;
   readonly #control: Int32Array;
   readonly #buffers: Uint8Array[];
   #round = 0;
@@ -86,6 +137,7 @@ export class SharedExchange implements Collective {
   constructor(shared: SharedArrayBuffer, rank: number, size: number) {
     this.rank = rank;
     this.size = size;
+    this.#shared = shared;
     this.#control = new Int32Array(shared, 0, controlBytes(size) / 4);
     this.#buffers = Array.from(
       { length: size * 2 },
@@ -122,6 +174,10 @@ export class SharedExchange implements Collective {
         return;
       }
     }
+  }
+
+  fail(): void {
+    failExchanges(this.#shared, this.size, this.rank);
   }
 
   #collect(part: Part, allocate: Allocate, wanted: boolean): void {
@@ -223,5 +279,106 @@ export class SharedExchange implements Collective {
     } finally {
       Atomics.sub(control, count, 1);
     }
+  }
+}
+
+/**
+ * The collective of one rank over messages, for pages whose workers may not share memory.
+ *
+ * All ranks make the same operations in the same order, and messages between two of them keep
+ * theirs, so that the next message from a rank is its list for the operation under way.
+ */
+class MessageExchange implements Collective {
+  readonly rank: number;
+  readonly size: number;
+  readonly suspended: readonly Operation[];
+  readonly #others: Peer[];
+
+  constructor(ports: MessagePort[], rank: number) {
+    this.rank = rank;
+    this.size = ports.length + 1;
+    this.#others = ports.map((port) => new Peer(port));
+    // Only who gets something has to wait.
+    this.suspended = ["allGather", rank === 0 ? "gather" : "broadcast"];
+  }
+
+  async allGather(part: Part, allocate: Allocate): Promise<void> {
+    for (const other of this.#others) {
+      other.send(part());
+    }
+    await this.#collect(part, allocate);
+  }
+
+  gather(part: Part, allocate: Allocate): Promise<void> | void {
+    if (this.rank === 0) {
+      return this.#collect(part, allocate);
+    }
+    this.#others[0]?.send(part());
+    allocate(0);
+  }
+
+  broadcast(part: Part, allocate: Allocate): Promise<void> | void {
+    if (this.rank > 0) {
+      return this.#take(allocate);
+    }
+    for (const other of this.#others) {
+      other.send(part());
+    }
+    give(part, allocate);
+  }
+
+  fail(): void {
+    // Nobody blocks a thread here: the thread that made the workers is told, and ends them all.
+  }
+
+  async #collect(part: Part, allocate: Allocate): Promise<void> {
+    const lists = await Promise.all(this.#others.map((other) => other.receive()));
+    const sum = lists.reduce((bytes, list) => bytes + list.length, part().length);
+    const target = allocate(sum);
+    lists.splice(this.rank, 0, part());
+    let offset = 0;
+    for (const list of lists) {
+      target.set(list, offset);
+      offset += list.length;
+    }
+  }
+
+  async #take(allocate: Allocate): Promise<void> {
+    const list = (await this.#others[0]?.receive()) ?? new Uint8Array();
+    allocate(list.length).set(list);
+  }
+}
+
+/** Another instance, behind a port. */
+class Peer {
+  readonly #port: MessagePort;
+  readonly #arrived: Uint8Array[] = [];
+  #wanted: ((list: Uint8Array) => void) | undefined;
+
+  constructor(port: MessagePort) {
+    this.#port = port;
+    port.onmessage = ({ data }) => {
+      const wanted = this.#wanted;
+      this.#wanted = undefined;
+      if (wanted) {
+        wanted(data);
+      } else {
+        this.#arrived.push(data);
+      }
+    };
+  }
+
+  send(part: Uint8Array): void {
+    const list = part.slice();
+    this.#port.postMessage(list, [list.buffer]);
+  }
+
+  receive(): Promise<Uint8Array> {
+    const list = this.#arrived.shift();
+    return list
+      ? Promise.resolve(list)
+      : new Promise((resolve) => {
+          this.#wanted = resolve;
+        });
   }
 }

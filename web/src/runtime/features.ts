@@ -1,4 +1,5 @@
 import { TrefoilError } from "./errors.ts";
+import type { Exchange } from "./exchange.ts";
 import type { EngineEntry, Manifest } from "./manifest.ts";
 
 /** What an engine may need of WebAssembly beyond its first version. */
@@ -55,8 +56,16 @@ export function chooseEngine(manifest: Manifest, asked: string | undefined): Eng
   );
 }
 
-/** Whether several workers can share memory here. */
-export function canShareMemory(): boolean {
+/** How several workers can exchange what they compute here, the faster way first. */
+export function exchangesHere(): Exchange[] {
+  const all: [Exchange, boolean][] = [
+    ["memory", canShareMemory()],
+    ["messages", "Suspending" in WebAssembly],
+  ];
+  return all.filter(([, possible]) => possible).map(([exchange]) => exchange);
+}
+
+function canShareMemory(): boolean {
   return (
     typeof SharedArrayBuffer === "function" &&
     (globalThis.crossOriginIsolated ?? true) &&

@@ -5,7 +5,7 @@
 // results written through a pointer that the caller passes.
 // https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md
 import { outOfMemory, TrefoilError } from "./errors.ts";
-import type { Allocate, Collective, Part } from "./exchange.ts";
+import type { Allocate, Collective, Operation } from "./exchange.ts";
 import type { PartReader } from "./reader.ts";
 
 /** Pages of 64 KiB that an engine with memory left can still take. */
@@ -146,23 +146,30 @@ export class HandwrittenGlue {
       pointer = bytes > 0 ? memory.allocate(1, bytes) : 1;
       return memory.bytes.subarray(pointer, pointer + bytes);
     };
-    const exchange =
-      (operation: (part: Part, allocate: Allocate) => void) =>
-      (part: number, partLength: number, result: number) => {
+    const exchange = (operation: Operation) => {
+      const call = (part: number, partLength: number, result: number) => {
         const from = part >>> 0;
+        const succeed = () => memory.succeed(result, pointer, length);
+        const fail = (error: unknown) => memory.fail(result, io, textOf(error));
         try {
-          operation(() => memory.bytes.subarray(from, from + (partLength >>> 0)), allocate);
-          memory.succeed(result, pointer, length);
+          const list = () => memory.bytes.subarray(from, from + (partLength >>> 0));
+          const ended = collective[operation](list, allocate);
+          if (ended) {
+            return ended.then(succeed, fail);
+          }
+          succeed();
         } catch (error) {
-          memory.fail(result, io, textOf(error));
+          fail(error);
         }
       };
+      return collective.suspended.includes(operation) ? suspending(call) : call;
+    };
     return {
       rank: () => collective.rank,
       size: () => collective.size,
-      "all-gather": exchange((part, place) => collective.allGather(part, place)),
-      gather: exchange((part, place) => collective.gather(part, place)),
-      broadcast: exchange((part, place) => collective.broadcast(part, place)),
+      "all-gather": exchange("allGather"),
+      gather: exchange("gather"),
+      broadcast: exchange("broadcast"),
     };
   }
 
@@ -193,6 +200,14 @@ export class HandwrittenGlue {
   }
 }
 
+/** An import that suspends its caller until its promise is kept. */
+function suspending(call: (...given: never[]) => Promise<void> | void): unknown {
+  const { Suspending } = WebAssembly as unknown as {
+    Suspending: new (call: (...given: never[]) => Promise<void> | void) => unknown;
+  };
+  return new Suspending(call);
+}
+
 /** What an engine is told of an error; one that it cannot be told is thrown through it. */
 function textOf(error: unknown): string {
   if (error instanceof TrefoilError) {
@@ -207,16 +222,14 @@ export function generatedImports(collective: Collective, reader: PartReader | un
     const message = (error as Error).message;
     throw Object.assign(new Error(message), { payload: { tag, val: message } });
   };
-  const exchange = (operation: (part: Part, allocate: Allocate) => void) => (part: Uint8Array) => {
+  const exchange = (operation: Operation) => (part: Uint8Array) => {
     let result = new Uint8Array(0);
+    const allocate: Allocate = (bytes) => {
+      result = new Uint8Array(bytes);
+      return result;
+    };
     try {
-      operation(
-        () => part,
-        (bytes) => {
-          result = new Uint8Array(bytes);
-          return result;
-        },
-      );
+      collective[operation](() => part, allocate);
     } catch (error) {
       fail("io", error);
     }
@@ -226,9 +239,9 @@ export function generatedImports(collective: Collective, reader: PartReader | un
     "trefoil:llm/collective": {
       rank: () => collective.rank,
       size: () => collective.size,
-      allGather: exchange((part, place) => collective.allGather(part, place)),
-      gather: exchange((part, place) => collective.gather(part, place)),
-      broadcast: exchange((part, place) => collective.broadcast(part, place)),
+      allGather: exchange("allGather"),
+      gather: exchange("gather"),
+      broadcast: exchange("broadcast"),
     },
     "trefoil:llm/types": {},
   };

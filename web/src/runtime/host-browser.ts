@@ -48,7 +48,7 @@ function spawnWith(makeWorker: () => Worker): Spawn {
       lost(event.message || "its program could not be loaded");
     };
     return {
-      post: (message) => worker.postMessage(message),
+      post: (message, transfer = []) => worker.postMessage(message, transfer),
       terminate: () => worker.terminate(),
       setNeeded: () => {},
     };

@@ -4,7 +4,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { Worker } from "node:worker_threads";
+import { type Transferable, Worker } from "node:worker_threads";
 import { TrefoilError } from "./errors.ts";
 import type { Spawn } from "./instances.ts";
 import type { Host } from "./load.ts";
@@ -46,7 +46,9 @@ function spawnFrom(file: URL): Spawn {
     worker.on("error", (error) => lost((error as Error).message));
     worker.on("exit", (code) => lost(`it ended with code ${code}`));
     return {
-      post: (message) => worker.postMessage(message),
+      // Node's types know only ports of its own.
+      post: (message, transfer = []) =>
+        worker.postMessage(message, transfer as unknown as Transferable[]),
       terminate: () => void worker.terminate(),
       setNeeded: (needed) => (needed ? worker.ref() : worker.unref()),
     };

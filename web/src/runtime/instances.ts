@@ -1,6 +1,6 @@
 // The workers of a model, as the thread that uses it sees them: one for each instance.
 import { TrefoilError, toError, workerHint } from "./errors.ts";
-import { failExchanges, shareMemory } from "./exchange.ts";
+import { type Exchange, failExchanges, type Link, makeLinks } from "./exchange.ts";
 import type { EngineEntry, Manifest } from "./manifest.ts";
 import type {
   AnswerNews,
@@ -15,7 +15,7 @@ import type {
 
 /** A worker, in a browser or in Node. */
 export interface WorkerHandle {
-  post(message: ClientMessage): void;
+  post(message: ClientMessage, transfer?: MessagePort[]): void;
   terminate(): void;
   /** Whether the worker keeps the program running; browsers have no such thing. */
   setNeeded(needed: boolean): void;
@@ -60,7 +60,7 @@ export interface AnswerListener {
 export class Instances {
   readonly size: number;
   readonly #spawn: Spawn;
-  readonly #shared: SharedArrayBuffer | undefined;
+  readonly #links: Link[];
   readonly #workers: WorkerHandle[] = [];
   readonly #calls = new Map<number, Pending>();
   readonly #answers = new Map<number, AnswerListener>();
@@ -71,10 +71,10 @@ export class Instances {
   /** Told of an end that nobody asked for. */
   onLost: (error: TrefoilError) => void = () => {};
 
-  constructor(spawn: Spawn, size: number) {
+  constructor(spawn: Spawn, size: number, exchange: Exchange | undefined) {
     this.#spawn = spawn;
     this.size = size;
-    this.#shared = size > 1 ? shareMemory(size) : undefined;
+    this.#links = makeLinks(size, exchange);
   }
 
   /** Bytes of linear memory of the first instance, times their number: they have equal shares. */
@@ -91,7 +91,7 @@ export class Instances {
   async load(plan: LoadPlan, events: LoadEvents): Promise<void> {
     const { base, manifest, engine, folder, fresh, size } = plan;
     const planOf = (rank: number): InstancePlan => {
-      return { rank, size, shared: this.#shared, base, manifest, engine, folder };
+      return { rank, size, link: this.#linkOf(rank), base, manifest, engine, folder };
     };
     let starting = size;
     await this.#stage((done) => {
@@ -117,7 +117,8 @@ export class Instances {
           case "compiled":
             for (let rank = 1; rank < size; rank++) {
               const { cores } = message;
-              this.#add(rank, started).post({ type: "join", plan: planOf(rank), cores });
+              const join = { type: "join", plan: planOf(rank), cores } as const;
+              this.#add(rank, started).post(join, portsOf(join.plan.link));
             }
             break;
           case "prepared":
@@ -129,7 +130,8 @@ export class Instances {
             started(message);
         }
       });
-      first.post({ type: "prepare", plan: planOf(0), fresh });
+      const plan = planOf(0);
+      first.post({ type: "prepare", plan, fresh }, portsOf(plan.link));
     });
   }
 
@@ -168,8 +170,9 @@ export class Instances {
   /** Ends all workers. */
   close(error = new TrefoilError("closed", "The model was closed.")): void {
     this.#failure ??= error;
-    if (this.#shared) {
-      failExchanges(this.#shared, this.size, 0);
+    const link = this.#linkOf(0);
+    if (link.kind === "memory") {
+      failExchanges(link.shared, this.size, 0);
     }
     for (const worker of this.#workers) {
       worker.terminate();
@@ -186,6 +189,10 @@ export class Instances {
     for (const answer of answers) {
       answer.failed(failure);
     }
+  }
+
+  #linkOf(rank: number): Link {
+    return this.#links[rank] ?? { kind: "none" };
   }
 
   #add(rank: number, receive: Receive): WorkerHandle {
@@ -281,4 +288,9 @@ export class Instances {
       worker.setNeeded(needed);
     }
   }
+}
+
+/** What a worker takes over from the thread that makes it. */
+function portsOf(link: Link): MessagePort[] {
+  return link.kind === "messages" ? link.ports : [];
 }

@@ -1,11 +1,12 @@
 import type { LoadOptions, ModelInfo } from "../api.ts";
 import { TrefoilError, toError } from "./errors.ts";
-import { canShareMemory, chooseEngine } from "./features.ts";
+import type { Exchange } from "./exchange.ts";
+import { chooseEngine, exchangesHere } from "./features.ts";
 import { Instances, type Spawn } from "./instances.ts";
 import { type EngineEntry, type Manifest, manifestFile, parseManifest } from "./manifest.ts";
 import { Model } from "./model.ts";
 import { toSettings } from "./request.ts";
-import { chooseWorkers, noteSpeed, type SpeedNotes } from "./speeds.ts";
+import { chooseWorkers, noteSpeed, type SpeedNotes, speedLabel } from "./speeds.ts";
 
 /** What browsers and Node do differently in the thread that uses a model. */
 export interface Host {
@@ -56,20 +57,22 @@ export async function loadWith(
     key: `${weightsOf(manifest)?.sha256} ${engine.name}`,
   };
   const { workers } = options;
+  const exchange = chooseExchange(options);
   if (workers !== undefined) {
-    checkWorkers(workers);
-    return loadSite(host, site, workers, options);
+    checkWorkers(workers, exchange);
+    return loadSite(host, site, workers, exchange, options);
   }
   for (;;) {
-    const tried = chooseWorkers(host.notes, site.key, host.cores, canShareMemory());
+    const tried = chooseWorkers(host.notes, site.key, host.cores, exchange);
     try {
-      return await loadSite(host, site, tried, options);
+      return await loadSite(host, site, tried, exchange, options);
     } catch (error) {
       if (tried === 1 || !isOfWorkers(error)) {
         throw error;
       }
       // Not every model can be shared by any number of instances, nor does memory always suffice.
-      host.notes.set(site.key, { ...host.notes.get(site.key), [tried]: 0 });
+      const failed = speedLabel(tried, exchange);
+      host.notes.set(site.key, { ...host.notes.get(site.key), [failed]: 0 });
     }
   }
 }
@@ -87,10 +90,11 @@ async function loadSite(
   host: Host,
   { base, manifest, engine, key }: Site,
   size: number,
+  exchange: Exchange | undefined,
   options: LoadOptions,
 ): Promise<Model> {
   const { signal, onProgress, onNotice, onLost, fresh = false } = options;
-  const instances = new Instances(host.spawn, size);
+  const instances = new Instances(host.spawn, size, exchange);
   const abort = () => instances.close(toError(signal?.reason));
   signal?.addEventListener("abort", abort, { once: true });
   try {
@@ -114,9 +118,11 @@ async function loadSite(
       engineName: engine.name,
       license: weightsOf(manifest)?.license ?? "",
       workers: size,
+      ...(size > 1 && exchange && { exchange }),
     };
     instances.onLost = (error) => onLost?.(error);
-    return new Model(instances, info, (speed) => noteSpeed(host.notes, key, size, speed));
+    const label = speedLabel(size, exchange);
+    return new Model(instances, info, (speed) => noteSpeed(host.notes, key, label, speed));
   } catch (error) {
     instances.close();
     signal?.throwIfAborted();
@@ -130,17 +136,30 @@ function weightsOf(manifest: Manifest) {
   return manifest.parts.find((part) => part.role === "weights");
 }
 
-function checkWorkers(workers: number): void {
+/** How several workers would exchange what they compute. */
+function chooseExchange({ exchange: asked }: LoadOptions): Exchange | undefined {
+  const possible = exchangesHere();
+  if (asked !== undefined && !possible.includes(asked)) {
+    throw noExchange(`Workers cannot exchange by \`${asked}\` here.`);
+  }
+  return asked ?? possible[0];
+}
+
+function checkWorkers(workers: number, exchange: Exchange | undefined): void {
   if (!(Number.isInteger(workers) && workers >= 1 && workers <= 64)) {
     throw new TrefoilError("invalid-option", `\`workers\` must be from 1 to 64, not ${workers}`);
   }
-  if (workers > 1 && !canShareMemory()) {
-    throw new TrefoilError(
-      "missing-feature",
-      "Several workers take memory that they share, and this page is not isolated.",
-      "Serve the page with the headers COOP and COEP, open the site's own page a second time, or take one worker.",
-    );
+  if (workers > 1 && exchange === undefined) {
+    throw noExchange("Several workers cannot exchange what they compute here.");
   }
+}
+
+function noExchange(message: string): TrefoilError {
+  return new TrefoilError(
+    "missing-feature",
+    `${message} The page is not isolated (for \`memory\`), or the browser has no JSPI (for \`messages\`).`,
+    "Serve the page with the headers COOP and COEP, open the site's own page a second time, or take one worker.",
+  );
 }
 
 /** Whether another number of workers may do what this one could not. */

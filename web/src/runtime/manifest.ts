@@ -16,6 +16,8 @@ export interface EngineEntry {
   name: string;
   requires: Feature[];
   module: string;
+  /** The same for instances that exchange messages: what waits for others returns promises. */
+  suspending: string;
   cores: FileEntry[];
   weights: "outside" | "inside";
 }

@@ -5,12 +5,14 @@ import {
   type Engine,
   type EngineEvent,
   type EngineModel,
+  type Eventual,
   explain,
   type Generation,
   type Setting,
+  type Step,
 } from "./engine.ts";
 import { fromEngine, isTrap, type TrefoilError } from "./errors.ts";
-import { failExchanges } from "./exchange.ts";
+import type { Collective } from "./exchange.ts";
 import type { Platform } from "./platform.ts";
 import type {
   AnswerDelta,
@@ -41,8 +43,7 @@ interface Waiting {
 export class ModelHost {
   readonly #platform: Platform;
   readonly #engine: Engine;
-  readonly #shared: SharedArrayBuffer | undefined;
-  readonly #size: number;
+  readonly #collective: Collective;
   readonly #turn: () => Promise<void>;
   #model: EngineModel | undefined;
   #places = 1;
@@ -51,17 +52,12 @@ export class ModelHost {
   #running = false;
   #memory = 0;
   #dead = false;
+  #entered: Promise<unknown> = Promise.resolve();
 
-  constructor(
-    platform: Platform,
-    engine: Engine,
-    shared: SharedArrayBuffer | undefined,
-    size: number,
-  ) {
+  constructor(platform: Platform, engine: Engine, collective: Collective) {
     this.#platform = platform;
     this.#engine = engine;
-    this.#shared = shared;
-    this.#size = size;
+    this.#collective = collective;
     this.#turn = turnTaker();
   }
 
@@ -71,7 +67,9 @@ export class ModelHost {
     switch (message.type) {
       case "call":
         try {
-          const value = this.#call(message.name, message.arguments as never);
+          const value = await this.#enter(() =>
+            this.#call(message.name, message.arguments as never),
+          );
           this.#reportMemory();
           this.#platform.post({ type: "result", id: message.id, value });
         } catch (error) {
@@ -82,8 +80,18 @@ export class ModelHost {
         this.#waiting.push({ id: message.id, request: message.request });
         return this.#run();
       case "cancel":
-        this.#cancel(message.id);
+        return this.#enter(() => this.#cancel(message.id));
     }
+  }
+
+  /**
+   * Does one thing with the engine at a time: one that is suspended in the middle of something must
+   * not be entered again.
+   */
+  #enter<T>(action: () => Eventual<T>): Promise<T> {
+    const ended = this.#entered.then(action);
+    this.#entered = ended.catch(() => {});
+    return ended;
   }
 
   #call(name: string, values: never[]): unknown {
@@ -98,6 +106,11 @@ export class ModelHost {
         const options = { addSpecial: true, parseSpecial: false };
         return this.#opened().embed(this.#opened().tokenize(bytes, options));
       },
+      relevance: async (query: string, document: string) => {
+        const encoder = new TextEncoder();
+        const texts = [encoder.encode(query), encoder.encode(document)] as const;
+        return (await this.#opened().relevance(...texts)).score;
+      },
       memory: () => this.#engine.memoryBytes(),
     } as Record<string, (...values: never[]) => unknown>;
     const call = calls[name];
@@ -107,11 +120,11 @@ export class ModelHost {
     return call(...values);
   }
 
-  #open(name: string | undefined, settings: Setting[]) {
+  async #open(name: string | undefined, settings: Setting[]) {
     if (settings.length > 0) {
       this.#engine.inference.configure(settings);
     }
-    this.#model = this.#engine.inference.Model.open(name);
+    this.#model = await this.#engine.inference.Model.open(name);
     const info = this.#model.info();
     this.#places = info.sequencesMax;
     return info;
@@ -132,11 +145,11 @@ export class ModelHost {
     this.#running = true;
     try {
       for (;;) {
-        this.#admit();
+        await this.#enter(() => this.#admit());
         if (this.#answers.length === 0) {
           break;
         }
-        this.#step();
+        await this.#enter(() => this.#step());
         // Messages, a cancellation above all, come in between.
         await this.#turn();
       }
@@ -171,11 +184,11 @@ export class ModelHost {
     }
   }
 
-  #step(): void {
+  async #step(): Promise<void> {
     const [single] = this.#answers;
     if (single && this.#answers.length === 1) {
       try {
-        this.#take(single, single.generation.next());
+        this.#take(single, await single.generation.next());
       } catch (error) {
         this.#end(single);
         this.#fail(single.id, error);
@@ -183,9 +196,9 @@ export class ModelHost {
       return;
     }
     const answers = [...this.#answers];
-    let steps: ReturnType<Engine["inference"]["advance"]>;
+    let steps: Step[];
     try {
-      steps = this.#engine.inference.advance(answers.map((answer) => answer.generation));
+      steps = await this.#engine.inference.advance(answers.map((answer) => answer.generation));
     } catch (error) {
       for (const answer of answers) {
         this.#end(answer);
@@ -285,9 +298,7 @@ export class ModelHost {
   #failed(error: unknown): TrefoilError {
     if (isTrap(error)) {
       this.#dead = true;
-      if (this.#shared) {
-        failExchanges(this.#shared, this.#size, 0);
-      }
+      this.#collective.fail();
     }
     return explain(this.#engine, error);
   }

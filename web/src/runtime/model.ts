@@ -1,4 +1,4 @@
-import type { ChatOptions, GenerateOptions, Message, ModelInfo } from "../api.ts";
+import type { ChatOptions, GenerateOptions, Message, ModelInfo, Ranked } from "../api.ts";
 import { Answer } from "./answer.ts";
 import type { Instances } from "./instances.ts";
 import { chatRequest, completionRequest } from "./request.ts";
@@ -38,6 +38,13 @@ export class Model {
   /** A vector of norm 1 that stands for the meaning of a text. */
   embed(text: string): Promise<Float32Array> {
     return this.#instances.call("embed", text);
+  }
+
+  /** How well documents go with a query, the best first; by a model that was trained to say so. */
+  async rerank(query: string, documents: string[]): Promise<Ranked[]> {
+    const scores = documents.map((document) => this.#instances.call("relevance", query, document));
+    const ranked = (await Promise.all(scores)).map((score, index) => ({ index, score }));
+    return ranked.sort((one, other) => other.score - one.score);
   }
 
   async tokenize(text: string, options: TokenizeOptions = {}): Promise<Uint32Array> {

@@ -10,6 +10,7 @@ import type {
   Usage,
 } from "./engine.ts";
 import type { ErrorData } from "./errors.ts";
+import type { Link } from "./exchange.ts";
 import type { EngineEntry, Manifest } from "./manifest.ts";
 
 /** Options that go to the engine as users give them. */
@@ -42,7 +43,7 @@ export interface GenerationRequest extends PlainOptions {
 export interface InstancePlan {
   rank: number;
   size: number;
-  shared: SharedArrayBuffer | undefined;
+  link: Link;
   /** Address of the folder that holds the manifest. */
   base: string;
   manifest: Manifest;
@@ -96,6 +97,7 @@ export interface Calls {
   };
   detokenize: { arguments: [tokens: Uint32Array, special: boolean]; result: Uint8Array };
   embed: { arguments: [text: string]; result: Float32Array };
+  relevance: { arguments: [query: string, document: string]; result: number };
   memory: { arguments: []; result: number };
 }
 

@@ -2,7 +2,7 @@
 import { Downloader } from "./download.ts";
 import { type Engine, type EngineModule, explain, instantiateEngine } from "./engine.ts";
 import { memoryHint, TrefoilError, toError } from "./errors.ts";
-import { failExchanges, SharedExchange, solo } from "./exchange.ts";
+import { type Collective, connect } from "./exchange.ts";
 import { type FileEntry, piecesOf } from "./manifest.ts";
 import { ModelHost } from "./model-host.ts";
 import type { Platform, Store } from "./platform.ts";
@@ -20,6 +20,7 @@ interface Instance {
   store: Store;
   reader: PartReader | undefined;
   engine: Engine;
+  collective: Collective;
 }
 
 /** Answers the messages of the thread that made this worker. */
@@ -125,7 +126,7 @@ export class InstanceWorker {
 
   #instantiate(plan: InstancePlan, cores: Map<string, WebAssembly.Module>): Promise<Instance> {
     this.#instance = (async () => {
-      const { rank, size, shared, base, manifest, engine } = plan;
+      const { rank, size, link, base, manifest, engine } = plan;
       const platform = this.#platform;
       const store = await platform.openStore(base, plan.folder);
       const total = manifest.parts.reduce((sum, part) => sum + part.size, 0);
@@ -136,14 +137,16 @@ export class InstanceWorker {
       const onRead = rank === 0 ? report : undefined;
       const reader =
         engine.weights === "outside" ? new PartReader(manifest.parts, onRead) : undefined;
-      const collective = shared ? new SharedExchange(shared, rank, size) : solo;
-      const module = await platform.importModule(new URL(engine.module, base).href, store);
+      const collective = connect(link, rank, size);
+      const file = link.kind === "messages" ? engine.suspending : engine.module;
+      const module = await platform.importModule(new URL(file, base).href, store);
       try {
         return {
           plan,
           store,
           reader,
           engine: await instantiateEngine(module as EngineModule, cores, collective, reader),
+          collective,
         };
       } catch (error) {
         const told = toError(error);
@@ -160,8 +163,8 @@ export class InstanceWorker {
     if (!instance) {
       throw new Error("started before it was prepared");
     }
-    const { plan, store, reader, engine } = instance;
-    const { rank, size, shared, manifest } = plan;
+    const { plan, store, reader, engine, collective } = instance;
+    const { rank, manifest } = plan;
     const platform = this.#platform;
     const open = new Map<string, OpenPiece>();
     for (const piece of piecesOf(manifest, plan.engine)) {
@@ -176,16 +179,14 @@ export class InstanceWorker {
     reader?.open(open);
     platform.post({ type: "started" });
     if (rank === 0) {
-      this.#host = new ModelHost(platform, engine, shared, size);
+      this.#host = new ModelHost(platform, engine, collective);
       return;
     }
     try {
       // Returns when the first instance has ended.
-      engine.worker.serve();
+      await engine.worker.serve();
     } catch (error) {
-      if (shared) {
-        failExchanges(shared, size, rank);
-      }
+      collective.fail();
       throw explain(engine, error);
     }
   }

@@ -21,6 +21,13 @@ const UNIT_BYTES: usize = 64 << 10;
 #[derive(Debug, Clone)]
 pub(super) struct LargeBodies(Arc<Semaphore>);
 
+impl LargeBodies {
+    /// Bytes that are taken of it.
+    pub(super) fn taken_bytes(&self) -> usize {
+        LARGE_BYTES_MAX - self.0.available_permits() * UNIT_BYTES
+    }
+}
+
 impl Default for LargeBodies {
     fn default() -> Self {
         LargeBodies(Arc::new(Semaphore::new(LARGE_BYTES_MAX / UNIT_BYTES)))

@@ -39,7 +39,10 @@ pub(super) async fn health() -> Json<Health> {
     )
 )]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
-    match app.models.metrics.text() {
+    let metrics = &app.models.metrics;
+    let taken = i64::try_from(app.large_bodies.taken_bytes()).unwrap_or(i64::MAX);
+    metrics.large_body_bytes.set(taken);
+    match metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
