@@ -1,15 +1,15 @@
 // Measures one program in a fresh Chromium and prints it as JSON. `cargo xtask bench --web` alternates.
 //
-//   node bench.mjs --program trefoil --site FOLDER --package FOLDER --workers N
+//   node bench.mjs --program trefoil --site FOLDER --package FOLDER --workers N \
+//     [--exchange messages]
 //   node bench.mjs --program wllama --model FILE --package FOLDER --workers N
 //
-// Both load the model from a server on this machine, as on a first visit. With several workers
-// their page is cross-origin isolated; with one there are no special headers.
-import { createReadStream } from "node:fs";
+// Both load the model from a server on this machine, as on a first visit. With several workers that
+// share memory their page is cross-origin isolated; else there are no special headers.
 import { readdir, readFile, stat } from "node:fs/promises";
-import { basename, extname, join } from "node:path";
+import { basename, join } from "node:path";
 import { flags, openBrowser } from "./browser.mjs";
-import { serve } from "./static-server.mjs";
+import { isolation, serve, serveOwnPage } from "./static-server.mjs";
 
 const given = flags();
 const workers = Number(given.workers);
@@ -22,12 +22,6 @@ const endToken = 2;
 const repetitions = 3;
 /** How often memory is looked at, in milliseconds. */
 const look = 50;
-
-const isolation = {
-  "Cross-Origin-Opener-Policy": "same-origin",
-  "Cross-Origin-Embedder-Policy": "require-corp",
-};
-const types = { ".js": "text/javascript", ".wasm": "application/wasm" };
 
 /**
  * Bytes that the renderer of the page has in memory, shared ones by their share (PSS): the largest of
@@ -83,9 +77,9 @@ async function measure(program, asked) {
 }
 
 /** Our package. */
-async function trefoil({ workers, endToken }) {
+async function trefoil({ workers, exchange, endToken }) {
   const { load } = await import("/package/browser.js");
-  const model = await load("/", { workers, settings: { "context-tokens": 2048 } });
+  const model = await load("/", { workers, exchange, settings: { "context-tokens": 2048 } });
   const complete = async (prompt, maxTokens, heard) => {
     const options = { maxTokens, temperature: 0, logitBias: [[endToken, -100]] };
     const stream = model.generate(prompt, options);
@@ -96,7 +90,10 @@ async function trefoil({ workers, endToken }) {
     }
     return { tokens, prompt: (await stream.result).usage.promptTokens };
   };
-  return { complete, used: `${model.info.engine}, ${model.info.workers}` };
+  return {
+    complete,
+    used: `${model.info.engine}, ${model.info.workers} ${model.info.exchange ?? ""}`,
+  };
 }
 
 /** llama.cpp for browsers. */
@@ -134,22 +131,8 @@ function prompts() {
 
 const isOurs = given.program === "trefoil";
 const server = await serve(isOurs ? given.site : join(given.model, ".."));
-server.faults = (path) => {
-  const shared = workers > 1 ? isolation : {};
-  const sent = (type, more) => (_, response) => {
-    response.writeHead(200, { "content-type": type, ...shared });
-    more(response);
-  };
-  if (path === "/own.html") {
-    return sent("text/html", (response) => response.end("<!doctype html><title>page</title>"));
-  }
-  const file = /^\/package\/([\w./-]+)$/.exec(path)?.[1];
-  if (file) {
-    const type = types[extname(file)] ?? "application/octet-stream";
-    return sent(type, (response) => createReadStream(join(given.package, file)).pipe(response));
-  }
-  return undefined;
-};
+const isShared = workers > 1 && given.exchange !== "messages";
+serveOwnPage(server, given.package, isShared ? isolation : {});
 
 const browser = await openBrowser();
 const page = await browser.context.newPage();
@@ -164,7 +147,14 @@ const looks = (async () => {
   }
 })();
 const model = basename(given.model ?? "");
-const asked = { workers, prompts: prompts(), answerTokens, endToken, model };
+const asked = {
+  workers,
+  exchange: given.exchange,
+  prompts: prompts(),
+  answerTokens,
+  endToken,
+  model,
+};
 const run = `(${measure})(${isOurs ? trefoil : wllama}, ${JSON.stringify(asked)})`;
 const { firstToken, answers, used } = await page.evaluate(run);
 looking = false;

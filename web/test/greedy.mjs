@@ -2,11 +2,10 @@
 //
 //   node greedy.mjs --site FOLDER --package FOLDER --prompt TEXT --tokens 1,2,3 \
 //     --where node|chromium [--workers N] [--exchange memory|messages] [--engine NAME]
-import { createReadStream } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { check, flags, openBrowser } from "./browser.mjs";
-import { serve } from "./static-server.mjs";
+import { isolation, serve, serveOwnPage } from "./static-server.mjs";
 
 const given = flags();
 const expected = given.tokens.split(",").map(Number);
@@ -46,27 +45,7 @@ async function inNode() {
 /** Uses the package in a page of its own, as a developer's page does. */
 async function inChromium() {
   const server = await serve(given.site);
-  const isolation = {
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Embedder-Policy": "require-corp",
-  };
-  const shared = question.exchange === "memory" ? isolation : {};
-  server.faults = (path) => {
-    if (path === "/own.html") {
-      return (_, response) => {
-        response.writeHead(200, { "content-type": "text/html", ...shared });
-        response.end("<!doctype html><title>own page</title>");
-      };
-    }
-    const file = /^\/package\/([\w.-]+\.js)$/.exec(path)?.[1];
-    return (
-      file &&
-      ((_, response) => {
-        response.writeHead(200, { "content-type": "text/javascript", ...shared });
-        createReadStream(join(given.package, file)).pipe(response);
-      })
-    );
-  };
+  serveOwnPage(server, given.package, question.exchange === "memory" ? isolation : {});
   const browser = await openBrowser();
   const page = await browser.context.newPage();
   await page.goto(`${server.url}own.html`);

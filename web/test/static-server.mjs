@@ -56,3 +56,34 @@ export async function serve(folder) {
   server.url = `http://127.0.0.1:${http.address().port}/`;
   return server;
 }
+
+/** Headers that make a page cross-origin isolated, so that its workers can share memory. */
+export const isolation = {
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Embedder-Policy": "require-corp",
+};
+
+/**
+ * Serves in addition `/own.html`, an empty page as of a developer, and the modules of a package below
+ * `/package/`, with these headers.
+ */
+export function serveOwnPage(server, folder, headers = {}) {
+  const sent = (type, body) => (_, response) => {
+    response.writeHead(200, { "content-type": type, ...headers });
+    body(response);
+  };
+  server.faults = (path) => {
+    if (path === "/own.html") {
+      return sent(types[".html"], (response) =>
+        response.end("<!doctype html><title>own page</title>"),
+      );
+    }
+    const file = /^\/package\/([\w./-]+)$/.exec(path)?.[1];
+    return (
+      file &&
+      sent(types[extname(file)] ?? "application/octet-stream", (response) =>
+        createReadStream(join(folder, file)).pipe(response),
+      )
+    );
+  };
+}

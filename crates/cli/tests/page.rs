@@ -123,6 +123,13 @@ fn every_call_of_the_package_works_in_node() {
 }
 
 #[test]
+fn the_number_of_workers_is_measured_and_kept() {
+    let mut command = script("measuring.mjs");
+    command.arg("--package").arg(needed("TREFOIL_NPM_PACKAGE"));
+    passes(command, &place());
+}
+
+#[test]
 fn the_package_ranks_documents_as_trefoil_does() {
     let place = Place::new();
     let model = golden::ranking().swap_remove(0);

@@ -24,6 +24,11 @@ fn trefoil(workers: &str) -> String {
     format!("Trefoil, workers: {workers}")
 }
 
+/// The same in a page whose workers share no memory.
+fn trefoil_by_messages(workers: &str) -> String {
+    format!("{} (messages)", trefoil(workers))
+}
+
 fn wllama(threads: &str) -> String {
     format!("wllama, threads: {threads}")
 }
@@ -47,18 +52,29 @@ pub(crate) fn run(rounds: u32) -> Result<()> {
     let mut make = Command::new(target().join("release").join("trefoil"));
     command::run(make.args(["web", "--quiet"]).arg(&model).arg("--output").arg(&site))?;
 
+    let ours = |workers| {
+        let mut command = browser.program("trefoil", workers);
+        command.arg("--site").arg(&site).arg("--package").arg(&package);
+        command
+    };
+    let theirs = |threads| {
+        let mut command = browser.program("wllama", threads);
+        command.arg("--model").arg(&model).arg("--package").arg(&peer);
+        command
+    };
+    let mut by_messages = ours("2");
+    by_messages.args(["--exchange", "messages"]);
+    let mut programs: Vec<_> = WORKERS
+        .into_iter()
+        .flat_map(|count| [(trefoil(count), ours(count)), (wllama(count), theirs(count))])
+        .chain([(trefoil_by_messages("2"), by_messages)])
+        .collect();
     let mut measured = Measured::new();
     for round in 1..=rounds {
-        for workers in WORKERS {
-            let ours = [("--site", site.as_path()), ("--package", &package)];
-            let theirs = [("--model", Path::new(&model)), ("--package", &peer)];
-            for (program, name, paths) in
-                [("trefoil", trefoil(workers), ours), ("wllama", wllama(workers), theirs)]
-            {
-                let report = browser.measure(program, workers, &paths)?;
-                keep(&mut measured, &name, &report)?;
-                println!("round {round} of {rounds}: {name} ({})", report["used"]);
-            }
+        for (name, command) in &mut programs {
+            let report = output_json(command)?;
+            keep(&mut measured, name, &report)?;
+            println!("round {round} of {rounds}: {name} ({})", report["used"]);
         }
     }
     let model_bytes = fs::metadata(&model)?.len() as f64;
@@ -86,15 +102,13 @@ struct Browser {
 }
 
 impl Browser {
-    /// What one program does in a browser of its own.
-    fn measure(&self, program: &str, workers: &str, paths: &[(&str, &Path)]) -> Result<Value> {
+    /// What measures a program in a browser of its own; where its files are comes behind.
+    fn program(&self, name: &str, workers: &str) -> Command {
         let mut command = Command::new(&self.node);
         command.current_dir(root().join("web")).arg("test/bench.mjs");
-        command.args(["--program", program, "--workers", workers]);
-        for (flag, path) in paths {
-            command.arg(flag).arg(path);
-        }
-        output_json(command.env("TREFOIL_CHROMIUM", &self.chromium))
+        command.args(["--program", name, "--workers", workers]);
+        command.env("TREFOIL_CHROMIUM", &self.chromium);
+        command
     }
 }
 
