@@ -77,6 +77,11 @@ export function parseManifest(text: string, where: string): Manifest {
       return fail(`the pieces of \`${part.name}\` have ${total} bytes of ${part.size}`);
     }
   }
+  for (const { name, module, suspending } of manifest.engines) {
+    if (!module || !suspending) {
+      return fail(`the engine \`${name}\` names no modules; a newer \`trefoil web\` does`);
+    }
+  }
   const files = [
     ...manifest.parts.flatMap((part) => part.pieces),
     ...manifest.engines.flatMap((engine) => engine.cores),
