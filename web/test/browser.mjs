@@ -34,6 +34,18 @@ export async function openBrowser(options = {}, flags = []) {
   };
 }
 
+/** Starts Firefox, whose pages load and evaluate as Chromium's do. */
+export async function openFirefox() {
+  const { default: puppeteer } = await import("puppeteer-core");
+  const browser = await puppeteer.launch({
+    browser: "firefox",
+    executablePath: process.env.TREFOIL_FIREFOX ?? "/usr/bin/firefox-esr",
+    headless: true,
+    protocolTimeout: patience,
+  });
+  return { context: browser, close: () => browser.close() };
+}
+
 /** Opens a page, whose errors and broken promises fail the test at the end. */
 export async function openPage(context, url) {
   const page = await context.newPage();

@@ -1,10 +1,10 @@
 // Greedy tokens of the engine `cpu` equal the ones that are given: bit-reproducible everywhere.
 //
 //   node greedy.mjs --site FOLDER --package FOLDER --prompt TEXT --tokens 1,2,3 \
-//     --where node|chromium [--workers N] [--exchange memory|messages] [--engine NAME]
+//     --where node|chromium|firefox [--workers N] [--exchange memory|messages] [--engine NAME]
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { check, flags, openBrowser } from "./browser.mjs";
+import { check, flags, openBrowser, openFirefox } from "./browser.mjs";
 import { isolation, serve, serveOwnPage } from "./static-server.mjs";
 
 const given = flags();
@@ -30,7 +30,7 @@ async function tokensOf(load, source, { engine, workers, exchange, prompt, count
   return { tokens, text, again, timing, ...model.info };
 }
 
-const found = given.where === "node" ? await inNode() : await inChromium();
+const found = given.where === "node" ? await inNode() : await inBrowser();
 console.log(JSON.stringify(found));
 check(found.tokens.join() === expected.join(), `${given.where}: the tokens are the expected ones`);
 check(found.again === found.text, "the tokens make the text");
@@ -43,22 +43,15 @@ async function inNode() {
 }
 
 /** Uses the package in a page of its own, as a developer's page does. */
-async function inChromium() {
+async function inBrowser() {
   const server = await serve(given.site);
   serveOwnPage(server, given.package, question.exchange === "memory" ? isolation : {});
-  const browser = await openBrowser();
+  const browser = await (given.where === "firefox" ? openFirefox() : openBrowser());
   const page = await browser.context.newPage();
   await page.goto(`${server.url}own.html`);
+  const asked = JSON.stringify(question);
   const result = await page.evaluate(
-    async ([run, asked]) => {
-      const { load } = await import("/package/browser.js");
-      return new Function("load", "source", "asked", `return (${run})(load, source, asked)`)(
-        load,
-        "/",
-        asked,
-      );
-    },
-    [tokensOf.toString(), question],
+    `import("/package/browser.js").then(({ load }) => (${tokensOf})(load, "/", ${asked}))`,
   );
   await browser.close();
   await server.close();

@@ -56,6 +56,8 @@ struct Session {
     wash: Option<std::path::PathBuf>,
     /// Likewise.
     registry: Option<std::path::PathBuf>,
+    /// Likewise.
+    firefox: Option<std::path::PathBuf>,
     /// The test runners' own summary lines.
     summaries: Vec<String>,
     times: Vec<(String, Duration, bool)>,
@@ -82,6 +84,7 @@ pub(crate) fn run(all: bool, only: &[String]) -> Result<()> {
         wasmtime_aarch64: all.then(|| tools::wasmtime_aarch64(&runtimes.python)).transpose()?,
         wash: all.then(|| tools::wash(&runtimes.python)).transpose()?,
         registry: all.then(tools::registry).transpose()?,
+        firefox: all.then(tools::firefox).transpose()?,
         runtimes,
         summaries: Vec::new(),
         times: Vec::new(),
@@ -183,15 +186,13 @@ impl Session {
             .env("TREFOIL_NODE_PACKAGES", &self.runtimes.node_packages)
             .env("TREFOIL_CHROMIUM", &self.chromium)
             .env("TREFOIL_NPM_PACKAGE", &self.npm_package);
-        if let Some(wasmtime) = &self.wasmtime_aarch64 {
-            command.env("TREFOIL_WASMTIME_AARCH64", wasmtime);
-        }
-        if let Some(wash) = &self.wash {
-            command.env("TREFOIL_WASH", wash);
-        }
-        if let Some(registry) = &self.registry {
-            command.env("TREFOIL_REGISTRY", registry);
-        }
+        let of_all = [
+            ("TREFOIL_WASMTIME_AARCH64", &self.wasmtime_aarch64),
+            ("TREFOIL_WASH", &self.wash),
+            ("TREFOIL_REGISTRY", &self.registry),
+            ("TREFOIL_FIREFOX", &self.firefox),
+        ];
+        command.envs(of_all.into_iter().filter_map(|(name, path)| Some((name, path.as_ref()?))));
     }
 
     fn stage(&mut self, mut stage: Stage) -> Result<()> {

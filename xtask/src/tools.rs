@@ -145,23 +145,35 @@ pub(crate) fn cargo(npm: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Chromium, which shows the page in tests: the machine's own, or installed from Debian.
+/// Chromium, which shows the page in tests.
 pub(crate) fn chromium() -> Result<PathBuf> {
-    let chromium = || {
-        let names = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-        let named = std::env::var_os("TREFOIL_CHROMIUM").map(PathBuf::from);
-        named.or_else(|| names.map(PathBuf::from).into_iter().find(|path| path.exists()))
+    let places = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+    browser("chromium", "TREFOIL_CHROMIUM", &places)
+}
+
+/// Firefox, likewise.
+pub(crate) fn firefox() -> Result<PathBuf> {
+    browser("firefox-esr", "TREFOIL_FIREFOX", &["/usr/bin/firefox-esr", "/usr/bin/firefox"])
+}
+
+/// A browser: the one that a variable names, the machine's own, or Debian's package.
+fn browser(package: &str, variable: &str, places: &[&str]) -> Result<PathBuf> {
+    let browser = || {
+        let named = std::env::var_os(variable).map(PathBuf::from);
+        named.or_else(|| places.iter().map(PathBuf::from).find(|path| path.exists()))
     };
-    if let Some(chromium) = chromium() {
-        return Ok(chromium);
+    if let Some(browser) = browser() {
+        return Ok(browser);
     }
-    let arguments = ["install", "-y", "--no-install-recommends", "chromium"];
-    let cure = "Chromium is needed to test the page; on Debian: apt-get install -y \
-                --no-install-recommends chromium. Or let TREFOIL_CHROMIUM name it";
+    let arguments = ["install", "-y", "--no-install-recommends", package];
+    let cure = format!(
+        "{package} is needed to test the page; on Debian: apt-get {}. Or let {variable} name it",
+        arguments.join(" ")
+    );
     let installed = command::run_quietly(Command::new("apt-get").args(["update", "--quiet"]))
         .and_then(|()| command::run_quietly(Command::new("apt-get").args(arguments)));
-    installed.context(cure)?;
-    chromium().context(cure)
+    installed.with_context(|| cure.clone())?;
+    browser().context(cure)
 }
 
 /// Installs what the page's checks and tests need into `web/`, as its lock file says.

@@ -54,6 +54,9 @@ const RUNTIMES: &[Runtime] = if cfg!(feature = "exhaustive") {
         ("chromium", "2", MEMORY),
         ("chromium", "2", MESSAGES),
         ("chromium", "3", MESSAGES),
+        ("firefox", "1", None),
+        ("firefox", "2", MEMORY),
+        ("firefox", "2", MESSAGES),
     ]
 } else {
     &[("node", "1", None), ("chromium", "2", MEMORY), ("chromium", "2", MESSAGES)]
@@ -64,11 +67,18 @@ const MESSAGES: Option<&str> = Some("messages");
 /// The engine `cpu` gives the same bits everywhere: so greedy choices are the same, whatever runs
 /// it, in how many workers.
 #[test]
-fn tokens_in_chromium_and_node_are_those_of_trefoil() {
+fn tokens_in_browsers_and_node_are_those_of_trefoil() {
     same_tokens(&place(), RUNTIMES);
 }
 
 /// In `cargo xtask test --all`.
+#[cfg(feature = "exhaustive")]
+#[test]
+fn a_person_chats_in_firefox() {
+    passes(script("firefox.mjs"), &place());
+}
+
+/// Likewise.
 #[cfg(feature = "exhaustive")]
 #[test]
 fn so_they_are_with_the_weights_inside_the_engine() {
