@@ -18,7 +18,7 @@ const workers = Number(given.workers);
 const answerTokens = 64;
 /** The token that ends SmolLM2's answers: biased away, so that all answers are equally long. */
 const endToken = 2;
-/** How often a prompt is processed; no two have a beginning in common that a cache could give. */
+/** How many answers are timed; no two prompts have a beginning in common that a cache could give. */
 const repetitions = 3;
 /** How often memory is looked at, in milliseconds. */
 const look = 50;
@@ -53,27 +53,30 @@ async function rendererBytes(profile) {
 }
 
 /**
- * Loads a program and has it go on with texts. Runs in the page, with one of the programs below:
- * that loads, and returns what is `used`, and `complete`, which goes on with a text, calls `heard` at
- * each token, and returns the numbers of tokens.
+ * Loads a program and has it go on with a text. Runs in the page, with one of the programs below: that
+ * loads, and returns what is `used`, and `complete`, which goes on with a text, calls `heard` at each
+ * token, and returns the numbers of tokens.
  */
-async function measure(program, asked) {
-  const begin = performance.now();
+async function begin(program, asked) {
+  const begun = performance.now();
   const { used, complete } = await program(asked);
-  const answer = async (prompt, maxTokens) => {
+  globalThis.answer = async (prompt, maxTokens) => {
     const started = performance.now();
     const times = [];
     const counts = await complete(prompt, maxTokens, () => times.push(performance.now()));
     return { ...counts, first: times[0] - started, last: times.at(-1) - started };
   };
-  const [first, ...others] = asked.prompts;
-  await answer(first, 1);
-  const firstToken = performance.now() - begin;
+  await globalThis.answer(asked.prompts[0], 1);
+  return { used, firstToken: performance.now() - begun };
+}
+
+/** Goes on with texts, one after another. Runs in the page. */
+async function goOn({ prompts, answerTokens }) {
   const answers = [];
-  for (const prompt of others) {
-    answers.push(await answer(prompt, asked.answerTokens));
+  for (const prompt of prompts) {
+    answers.push(await globalThis.answer(prompt, answerTokens));
   }
-  return { firstToken, answers, used };
+  return answers;
 }
 
 /** Our package. */
@@ -125,7 +128,7 @@ async function wllama({ workers, endToken, model }) {
 function prompts() {
   const sentence =
     "the keeper of the old lighthouse wrote down what the sea had brought him that night, ";
-  const numbers = ["One", "Two", "Three", "Four", "Five"].slice(0, repetitions);
+  const numbers = ["Zero", "One", "Two", "Three", "Four"].slice(0, repetitions + 1);
   return ["Once upon a time", ...numbers.map((number) => `${number}: ${sentence.repeat(7)}`)];
 }
 
@@ -139,26 +142,30 @@ const page = await browser.context.newPage();
 await page.goto(`${server.url}own.html`);
 const empty = await rendererBytes(browser.profile);
 let peak = 0;
-let looking = true;
-const looks = (async () => {
-  while (looking) {
-    peak = Math.max(peak, await rendererBytes(browser.profile));
-    await new Promise((resolve) => setTimeout(resolve, look));
-  }
-})();
+
+/** Does something while the memory of the page is looked at, which takes time from the page. */
+async function whileLooking(action) {
+  let looking = true;
+  const looks = (async () => {
+    while (looking) {
+      peak = Math.max(peak, await rendererBytes(browser.profile));
+      await new Promise((resolve) => setTimeout(resolve, look));
+    }
+  })();
+  const result = await action();
+  looking = false;
+  await looks;
+  return result;
+}
+
 const model = basename(given.model ?? "");
-const asked = {
-  workers,
-  exchange: given.exchange,
-  prompts: prompts(),
-  answerTokens,
-  endToken,
-  model,
-};
-const run = `(${measure})(${isOurs ? trefoil : wllama}, ${JSON.stringify(asked)})`;
-const { firstToken, answers, used } = await page.evaluate(run);
-looking = false;
-await looks;
+const [first, last, ...timed] = prompts();
+const asked = { workers, exchange: given.exchange, prompts: [first], endToken, model };
+const { used, firstToken } = await whileLooking(() =>
+  page.evaluate(`(${begin})(${isOurs ? trefoil : wllama}, ${JSON.stringify(asked)})`),
+);
+const answers = await page.evaluate(goOn, { prompts: timed, answerTokens });
+await whileLooking(() => page.evaluate(goOn, { prompts: [last], answerTokens }));
 await browser.close();
 await server.close();
 
