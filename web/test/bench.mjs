@@ -93,10 +93,8 @@ async function trefoil({ workers, exchange, endToken }) {
     }
     return { tokens, prompt: (await stream.result).usage.promptTokens };
   };
-  return {
-    complete,
-    used: `${model.info.engine}, ${model.info.workers} ${model.info.exchange ?? ""}`,
-  };
+  const { engine, workers: count, exchange: by = "nothing" } = model.info;
+  return { complete, used: `${engine}, ${count}, exchanging ${by}` };
 }
 
 /** llama.cpp for browsers. */
