@@ -186,6 +186,8 @@ fn mistral() {
         &[("weather", r#"{"a": "[TOOL_CALLS]"}"#), ("now", "{}")],
     );
     check(Mistral, "[TOOL_CALLS]now{}", "", &[("now", "{}")]);
+    let inner = r#"{"name": "now", "arguments": {}}"#;
+    check(Mistral, &format!("[TOOL_CALLS]a{inner}"), "", &[("a", inner)]);
     check_text(Mistral, "[TOOL_CALLS] is a token, (really).");
     check_text(Mistral, "[TOOL_CALLS]");
     check_text(Mistral, "[TOOL_CALLS] []");
@@ -448,8 +450,11 @@ proptest! {
         // `read` itself checks that nothing is lost.
         let answer = read(format, &[&text]);
         prop_assert_eq!(&read(format, &pieces), &answer);
+        // Mistral's calls have their names outside of the objects, so that any word may be one.
+        let words = text.split("[TOOL_CALLS]").skip(1).map(str::trim_start);
+        let is_word = |name: &str| format == Mistral && words.clone().any(|it| it.starts_with(name));
         for (name, arguments) in answer.calls.iter().filter(|_| answer.has_called) {
-            prop_assert_eq!(name, "now");
+            prop_assert!(name == "now" || is_word(name), "{name}");
             prop_assert!(serde_json::from_str::<serde_json::Map<_, _>>(arguments).is_ok());
         }
     }
