@@ -182,6 +182,17 @@ const cases = {
     check(true, "without encryption the page says what to do");
   },
 
+  "manifest-of-another-form": async (world) => {
+    const engines = manifest.engines.map(({ suspending: _, ...engine }) => engine);
+    world.server.faults = (path) =>
+      path === "/trefoil.json"
+        ? (_, response) => response.end(JSON.stringify({ ...manifest, engines }))
+        : undefined;
+    const page = await openPage(world.context, world.server.url);
+    await page.locator(".card.failed", { hasText: /names no modules/ }).waitFor();
+    check(true, "a manifest that lacks what the page relies on is refused");
+  },
+
   "no-manifest": async (world) => {
     world.server.faults = (path) =>
       path === "/trefoil.json" ? (_, response) => response.writeHead(404).end() : undefined;

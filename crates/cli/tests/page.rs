@@ -74,13 +74,6 @@ fn tokens_in_browsers_and_node_are_those_of_trefoil() {
 /// In `cargo xtask test --all`.
 #[cfg(feature = "exhaustive")]
 #[test]
-fn a_person_chats_in_firefox() {
-    passes(script("firefox.mjs"), &place());
-}
-
-/// Likewise.
-#[cfg(feature = "exhaustive")]
-#[test]
 fn so_they_are_with_the_weights_inside_the_engine() {
     let place = place_with(&["--weights", "inside"]);
     let runtimes = [("node", "2", MEMORY), ("chromium", "1", None), ("chromium", "2", MESSAGES)];
@@ -118,6 +111,13 @@ fn what_goes_wrong_ends_in_words_with_a_way_on_and_leaves_nothing_corrupt() {
 #[test]
 fn a_person_chats_stops_the_answer_and_comes_back_without_a_network() {
     passes(script("chat.mjs"), &place());
+}
+
+/// In `cargo xtask test --all`.
+#[cfg(feature = "exhaustive")]
+#[test]
+fn a_person_chats_in_firefox() {
+    passes(script("firefox.mjs"), &place());
 }
 
 #[test]

@@ -222,12 +222,13 @@ fn storm(model: &str, time: Duration) {
     };
     // Each client has done each of its things, at once with others, and all large bodies have come
     // together, none of them refused: what the server holds then, it may keep for the next time.
+    let together = Tally::default();
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS / BEHAVIOURS {
-            scope.spawn(|| send_too_large(&served, &tally));
+            scope.spawn(|| send_too_large(&served, &together));
         }
     });
-    assert_eq!(tally.faulty.load(Ordering::Relaxed), CLIENTS / BEHAVIOURS);
+    assert_eq!(together.faulty.load(Ordering::Relaxed), CLIENTS / BEHAVIOURS);
     all(3, time / 3);
     #[cfg(target_os = "linux")]
     let before = resident_bytes(&served);

@@ -60,7 +60,7 @@ export function chooseEngine(manifest: Manifest, asked: string | undefined): Eng
 export function exchangesHere(): Exchange[] {
   const all: [Exchange, boolean][] = [
     ["memory", canShareMemory()],
-    ["messages", "Suspending" in WebAssembly],
+    ["messages", typeof WebAssembly === "object" && "Suspending" in WebAssembly],
   ];
   return all.filter(([, possible]) => possible).map(([exchange]) => exchange);
 }

@@ -223,6 +223,10 @@ export function generatedImports(collective: Collective, reader: PartReader | un
     throw Object.assign(new Error(message), { payload: { tag, val: message } });
   };
   const exchange = (operation: Operation) => (part: Uint8Array) => {
+    if (collective.suspended.includes(operation)) {
+      // Only imports of a core module can be suspended.
+      fail("unsupported", new Error("this engine cannot wait for messages of other workers"));
+    }
     let result = new Uint8Array(0);
     const allocate: Allocate = (bytes) => {
       result = new Uint8Array(bytes);
